@@ -1,0 +1,16 @@
+"""Payments."""
+
+from typing import ClassVar
+
+from schemas.contract import Money, Reference, Url
+from schemas.events.base import ForOne
+
+
+class PaymentFailed(ForOne):
+    """A payment was refused and the person can try again."""
+
+    event_type: ClassVar[str] = "payment.failed"
+
+    order_id: Reference
+    amount: Money
+    retry_url: Url
