@@ -1,0 +1,108 @@
+"""YAML files whose mistakes are told with file, line and field."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+from ruamel.yaml import YAML
+from ruamel.yaml.comments import CommentedMap, CommentedSeq
+from ruamel.yaml.error import MarkedYAMLError
+
+from worker.errors import ConfigurationError, Problem
+
+ModelT = TypeVar("ModelT", bound=BaseModel)
+Place = tuple[str | int, ...]
+
+
+class Config(BaseModel):
+    """A part of the configuration: closed, so that a misspelt field is an error and not a silent default."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+@dataclass(frozen=True, slots=True)
+class YamlFile:
+    """A file's content, and where each of its fields stands."""
+
+    path: Path
+    content: Any
+
+    def line(self, place: Place) -> int:
+        """Return the line, counted from 1, of the field at *place*, or of the nearest that exists above it."""
+        node, line = self.content, 1
+        for step in place:
+            if isinstance(node, CommentedMap) and step in node:
+                line = node.lc.key(step)[0] + 1
+            elif isinstance(node, CommentedSeq) and isinstance(step, int) and step < len(node):
+                line = node.lc.item(step)[0] + 1
+            else:
+                break
+            node = node[step]
+        return line
+
+    def problem(self, place: Place, message: str, *, warning: bool = False) -> Problem:
+        """Return what is wrong with the field at *place*."""
+        return Problem(str(self.path), self.line(place), name_of(place), message, warning)
+
+    def parse(self, model: type[ModelT]) -> ModelT:
+        """
+        Read the content as a *model*.
+
+        Raises:
+            ConfigurationError: With every field that does not fit.
+        """
+        try:
+            return model.model_validate(plain(self.content))
+        except ValidationError as error:
+            raise ConfigurationError([self.problem(place, message) for place, message in explain(error)]) from error
+
+
+def load_yaml(path: Path) -> YamlFile:
+    """
+    Read a YAML 1.2 file.
+
+    Raises:
+        ConfigurationError: It is missing or is no YAML.
+    """
+    try:
+        return YamlFile(path, YAML().load(path) or CommentedMap())
+    except OSError as error:
+        raise ConfigurationError([Problem(str(path), None, "", f"cannot be read: {error.strerror}")]) from error
+    except MarkedYAMLError as error:
+        line = error.problem_mark.line + 1 if error.problem_mark else None
+        raise ConfigurationError([Problem(str(path), line, "", f"is not YAML: {error.problem}")]) from error
+
+
+def plain(node: Any) -> Any:
+    """Return ruamel's containers as plain ones."""
+    if isinstance(node, Mapping):
+        return {key: plain(value) for key, value in node.items()}
+    return [plain(value) for value in node] if isinstance(node, list) else node
+
+
+def name_of(place: Place) -> str:
+    """Return `("routes", 3, "when")` as `routes[3].when`."""
+    return "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in place).lstrip(".")
+
+
+def explain(error: ValidationError) -> Iterable[tuple[Place, str]]:
+    """Yield the place of each mistake, and what was found there and what would be right."""
+    for detail in error.errors(include_url=False):
+        place = tuple(step for step in detail["loc"] if step != "[key]")
+        match detail["type"]:
+            case "extra_forbidden":
+                yield place, "no such field"
+            case "missing":
+                yield place, "is required and missing"
+            case _:
+                found = detail["input"]
+                told = f"found {found!r}; " if isinstance(found, str | int | float | bool | None) else ""
+                yield place, told + detail["msg"][:1].lower() + detail["msg"][1:]
+
+
+def duplicates(names: Iterable[str]) -> set[str]:
+    """Return the names that come more than once."""
+    seen: set[str] = set()
+    return {name for name in names if name in seen or seen.add(name)}  # type: ignore[func-returns-value]

@@ -1,0 +1,76 @@
+"""Compose: a template and a person's values become the text, as it will be sent and charged."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from schemas.messages import Category
+from worker.content.normalising import normalise
+from worker.content.rendering import compile_text, render
+from worker.content.segments import Segmentation, segment
+from worker.content.templates import Template
+from worker.errors import DeadLetterReason, PermanentError
+
+DEFAULT_ZONE = "Europe/Paris"
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    """
+    What is sent.
+
+    Attributes:
+        body: The words; never logged.
+        locale: The language it is in.
+    """
+
+    body: str
+    sender: str
+    locale: str
+    segmentation: Segmentation
+
+
+def values_of(template: Template, scope: Mapping[str, Any]) -> dict[str, Any]:
+    """
+    Return the template's variables, looked up in *scope* (`data`, `contact`, `event`).
+
+    A value that is missing or null is replaced by its default, or left out.
+    """
+    values = {}
+    for name, variable in template.variables.items():
+        value: Any = scope
+        for step in variable.path.split("."):
+            value = value.get(step) if isinstance(value, Mapping) else None
+        if value is not None or variable.has_default:
+            values[name] = variable.default if value is None else value
+    return values
+
+
+def compose(template: Template, values: Mapping[str, Any], *, locale: str | None, zone: str | None, stop: str) -> Text:
+    """
+    Return the text of *template* for one person.
+
+    Args:
+        template: What to say.
+        values: Its variables by name.
+        locale: The person's language; the nearest there is a text for is taken.
+        zone: The person's IANA time zone.
+        stop: The account's STOP mention, which a marketing text must carry.
+
+    Raises:
+        PermanentError: A variable is missing, the text is too long, or its STOP mention was lost.
+    """
+    chosen = template.locale_for(locale)
+    marketing = template.category is Category.MARKETING
+    variables = {**values, "stop": stop} if marketing else values
+    body = render(compile_text(template.text[chosen]), variables, locale=chosen, zone=zone or DEFAULT_ZONE)
+    body = normalise(body, template.charset)
+    if marketing and stop not in body:
+        raise PermanentError(
+            DeadLetterReason.STOP_MISSING, "a marketing text must carry its STOP mention", field="text"
+        )
+    cut = segment(body)
+    if cut.segments > template.max_segments:
+        message = f"{cut.segments} segments in {cut.encoding}; max_segments is {template.max_segments}"
+        raise PermanentError(DeadLetterReason.TEXT_TOO_LONG, message, field="max_segments")
+    return Text(body, template.sender, chosen, cut)

@@ -1,0 +1,68 @@
+"""
+Keep a French text at one segment: replace what GSM-7 lacks, and only that.
+
+`anyascii` on a whole text would strip é, è, à and Ç, which GSM-7 has; so it is asked for single characters, and only
+of scripts whose Latin form a reader of that text knows.
+"""
+
+import unicodedata
+from enum import StrEnum
+from functools import lru_cache
+
+from anyascii import anyascii
+
+from worker.content.segments import is_gsm, not_gsm
+from worker.errors import DeadLetterReason, PermanentError
+
+
+class Charset(StrEnum):
+    """What a template says of characters that GSM-7 lacks."""
+
+    TRANSLITERATE = "transliterate"  # ê becomes e, ’ becomes '; other scripts and emoji stay, and cost UCS-2
+    STRICT = "strict"  # punctuation is replaced; any other such character is refused
+    ALLOW = "allow"  # the text stays as it is
+
+
+_SPACES = dict.fromkeys(
+    "\t\u00a0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a\u202f\u205f\u3000", " "
+)
+_NOTHING = dict.fromkeys("\u00ad\u200b\u200c\u200e\u200f\u2060\ufeff", "")
+_PUNCTUATION = _SPACES | _NOTHING | {
+    "’": "'", "‘": "'", "‚": "'", "ʼ": "'", "′": "'", "`": "'", "´": "'", "‹": "'", "›": "'",
+    "“": '"', "”": '"', "„": '"', "«": '"', "»": '"', "″": '"',
+    "…": "...", "–": "-", "—": "-", "−": "-", "‐": "-", "‑": "-", "‒": "-", "―": "-", "•": "-", "·": ".",
+    "×": "x", "№": "No", "°": "o", "º": "o", "ª": "a", "™": "TM", "®": "(R)", "©": "(C)", "¨": '"',
+    "²": "2", "³": "3", "¹": "1", "½": "1/2", "¼": "1/4", "¾": "3/4", "→": "->", "←": "<-",
+}  # fmt: skip
+
+
+def normalise(text: str, charset: Charset) -> str:
+    """
+    Return *text* in NFC, with what GSM-7 lacks replaced as *charset* says.
+
+    Raises:
+        PermanentError: `strict`, and a character is left that GSM-7 lacks.
+    """
+    text = unicodedata.normalize("NFC", text)
+    if charset is Charset.ALLOW:
+        return text
+    replace = _letter if charset is Charset.TRANSLITERATE else _mark
+    text = "".join(character if is_gsm(character) else replace(character) for character in text)
+    if charset is Charset.STRICT and (left := not_gsm(text)):
+        message = f"{len(left)} characters are not in GSM-7, the first is {unicodedata.name(left[0], 'unnamed')}"
+        raise PermanentError(DeadLetterReason.NOT_GSM, message, field="text")
+    return text
+
+
+def _mark(character: str) -> str:
+    return _PUNCTUATION.get(character, character)
+
+
+@lru_cache(maxsize=4096)
+def _letter(character: str) -> str:
+    if (mark := _PUNCTUATION.get(character)) is not None:
+        return mark
+    if "LATIN" not in unicodedata.name(character, ""):
+        return character
+    latin: str = anyascii(character)
+    return latin if latin and all(map(is_gsm, latin)) else character

@@ -1,0 +1,110 @@
+"""
+Every error this service raises on purpose, grouped by what happens next.
+
+* WorkerError
+  + TransientError        hold and try again; nothing is lost, nothing moves on
+    - StateUnavailable    the database does not answer
+    - BrokerUnavailable   Kafka does not take a record
+    - Stopping            the process is ending; the record stays unfinished and is read again
+  + PermanentError        dead-letter at once: trying again cannot help; `code` says why
+  + ConfigurationError    refuse to start, exit code 3; carries every problem found
+
+"No, this person must not be texted" is no error: see `worker.policy`.
+"""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class DeadLetterReason(StrEnum):
+    """Why a record became a dead letter: the closed list behind `x-dlq-reason` and the metric's label."""
+
+    NULL_VALUE = "null_value"
+    NOT_CLOUDEVENTS = "not_cloudevents"
+    MALFORMED_JSON = "malformed_json"
+    BAD_ENVELOPE = "bad_envelope"
+    CONFLUENT_FRAMED = "confluent_framed"
+    BAD_DATA = "bad_data"
+    WRONG_INTAKE = "wrong_intake"
+    RULE_FAILED = "rule_failed"
+    BAD_NUMBER = "bad_number"
+    BAD_MESSAGE = "bad_message"
+    TOO_LARGE = "too_large"
+    UNKNOWN_TEMPLATE = "unknown_template"
+    MISSING_VARIABLE = "missing_variable"
+    TEMPLATE_FAILED = "template_failed"
+    TEXT_TOO_LONG = "text_too_long"
+    NOT_GSM = "not_gsm"
+    STOP_MISSING = "stop_missing"
+    ID_REUSED = "id_reused"
+    SENDER_REFUSED = "sender_refused"
+    TEXT_REFUSED = "text_refused"
+    UNKNOWN_PROVIDER_CODE = "unknown_provider_code"
+    INTERNAL_ERROR = "internal_error"
+
+
+class WorkerError(Exception):
+    """Anything this service raises on purpose."""
+
+
+class TransientError(WorkerError):
+    """Hold and try again."""
+
+
+class StateUnavailable(TransientError):
+    """The database does not answer."""
+
+
+class BrokerUnavailable(TransientError):
+    """Kafka does not take a record."""
+
+
+class Stopping(TransientError):
+    """The process is ending."""
+
+
+class PermanentError(WorkerError):
+    """
+    Trying again cannot help.
+
+    Attributes:
+        code: For metrics and the dead letter's header.
+        field: Path of what was wrong, for the person who mends it.
+    """
+
+    def __init__(self, code: DeadLetterReason, message: str, *, field: str | None = None) -> None:
+        super().__init__(message)
+        self.code = code
+        self.field = field
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """
+    One mistake in the configuration.
+
+    Attributes:
+        file: Path as the user gave it, or `environment`.
+        line: Line in it, counted from 1; None where there is none.
+        field: Path of the field: `routes[3].template`.
+        message: What was found and what would be right.
+        warning: True if the worker starts all the same.
+    """
+
+    file: str
+    line: int | None
+    field: str
+    message: str
+    warning: bool = False
+
+    def __str__(self) -> str:
+        place = self.file if self.line is None else f"{self.file}:{self.line}"
+        return f"{place}: {self.field}: {self.message}" if self.field else f"{place}: {self.message}"
+
+
+class ConfigurationError(WorkerError):
+    """The configuration has mistakes; all that were found."""
+
+    def __init__(self, problems: list[Problem]) -> None:
+        super().__init__("\n".join(map(str, problems)))
+        self.problems = problems

@@ -1,0 +1,152 @@
+"""How an event becomes a message: whom it is for, its id, and what travels sealed in it."""
+
+import base64
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID, uuid5
+
+import orjson
+from pydantic import ValidationError
+
+from schemas.events import Recipient
+from schemas.messages import EventRef, Message
+from worker.errors import DeadLetterReason, PermanentError
+from worker.policy.number import Number, parse_number
+from worker.records import Outgoing, Record
+from worker.routing.decoding import Event, first_error
+from worker.routing.table import Route
+from worker.sealing import DataKey, Pepper
+
+# Fixed for ever: every message id is a UUIDv5 (RFC 9562) under it.
+NAMESPACE = UUID("6f1d5c0e-52d5-4a0b-9a55-2f0c8b8a7a11")
+MESSAGE_HEADERS = (("content-type", b"application/json"),)
+
+
+@dataclass(frozen=True, slots=True)
+class Addressee:
+    """
+    A recipient, named without giving a number away.
+
+    Attributes:
+        subject: Keyed hash of the reference: the contact id, else the number. Also the lane's key.
+    """
+
+    recipient: Recipient
+    subject: str
+
+    @property
+    def is_contact(self) -> bool:
+        """Whether the reference is a contact id."""
+        return self.recipient.contact_id is not None
+
+
+def address(recipient: Recipient, pepper: Pepper) -> Addressee:
+    """Return *recipient* with its keyed hash; a number is hashed in E.164, however it was written."""
+    if recipient.contact_id is not None:
+        return Addressee(recipient, pepper.name("contact", recipient.contact_id))
+    return Addressee(recipient, person_of(recipient.phone or "", pepper))
+
+
+def person_of(phone: str, pepper: Pepper) -> str:
+    """Return the keyed hash of a number."""
+    number = parse_number(phone)
+    return pepper.name("phone", number.e164 if isinstance(number, Number) else phone)
+
+
+def message_id(deployment: str, event: Event, route_id: str, subject: str) -> str:
+    """Return the id that this event, route and recipient give again at each delivery and replay."""
+    return str(uuid5(NAMESPACE, f"{deployment}\x1f{event.source}\x1f{event.id}\x1f{route_id}\x1f{subject}"))
+
+
+def outcome_id(subject: str, outcome: str, step: int = 0) -> str:
+    """Return the id of an outcome of *subject*, which is a message id or an event's."""
+    return str(uuid5(NAMESPACE, f"{subject}\x1f{outcome}\x1f{step}"))
+
+
+def sealed_data(event: Event) -> dict[str, Any]:
+    """Return the event's payload without its recipients: a message must not carry the other ninety-nine."""
+    return (
+        event.data.model_dump(mode="json", exclude={"recipient", "recipients", "gift_recipient"}) if event.data else {}
+    )
+
+
+def make_message(
+    deployment: str,
+    event: Event,
+    route: Route,
+    addressee: Addressee,
+    key: DataKey,
+    data: Mapping[str, Any],
+    *,
+    unresolved: str | None,
+) -> Message:
+    """Return the message for one recipient of one route; *data* is what `sealed_data` gave."""
+    recipient = addressee.recipient
+    body = orjson.dumps(
+        {"phone": recipient.phone, "locale": recipient.locale, "zone": recipient.zone, "data": data},
+    )
+    return Message.model_construct(
+        id=message_id(deployment, event, route.row.id, addressee.subject),
+        event=EventRef.model_construct(
+            id=event.id, source=event.source, type=event.type, time=event.time, fingerprint=event.fingerprint
+        ),
+        route=route.row.id,
+        template=route.row.template,
+        category=route.template.category,
+        lane=route.template.lane,
+        campaign=route.row.campaign or (event.data.campaign if event.data else None),
+        recipient=addressee.subject,
+        contact=addressee.is_contact,
+        expires_at=event.time + route.template.time_to_live,
+        unresolved=unresolved,
+        step=0,
+        traceparent=event.traceparent,
+        sealed=base64.b64encode(key.seal(body)).decode(),
+    )
+
+
+def lane_record(topic: str, message: Message) -> Outgoing:
+    """Return the record that carries *message* on its lane."""
+    body = {**message.__dict__, "event": message.event.__dict__}
+    return Outgoing(topic, message.recipient.encode(), orjson.dumps(body), MESSAGE_HEADERS)
+
+
+def read_message(record: Record) -> Message:
+    """
+    Return the message in a lane's record.
+
+    Raises:
+        PermanentError: It is none; somebody else writes to our lane.
+    """
+    if record.value is None:
+        raise PermanentError(DeadLetterReason.NULL_VALUE, "the record has no value")
+    try:
+        return Message.model_validate_json(record.value)
+    except ValidationError as error:
+        place, message = first_error(error)
+        raise PermanentError(DeadLetterReason.BAD_MESSAGE, message, field=place) from error
+
+
+@dataclass(frozen=True, slots=True)
+class Body:
+    """What a message carries sealed."""
+
+    phone: str | None
+    locale: str | None
+    zone: str | None
+    data: Mapping[str, Any]
+
+
+def open_body(message: Message, key: DataKey) -> Body:
+    """
+    Return the message's sealed part.
+
+    Raises:
+        Erased: The key is not the one that sealed it.
+        PermanentError: It does not read.
+    """
+    try:
+        return Body(**orjson.loads(key.open(base64.b64decode(message.sealed))))
+    except (ValueError, TypeError) as error:
+        raise PermanentError(DeadLetterReason.BAD_MESSAGE, "does not read", field="sealed") from error

@@ -1,0 +1,86 @@
+"""
+Who may be texted, by the person's dated acts.
+
+A grant counts only if it is strictly later than every withdrawal; ties go to the withdrawal, so a grant that is replayed
+or arrives late never overrules one. A full block silences transactional texts as well.
+Source: CPCE art. L34-5, GDPR art. 7(3).
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import StrEnum
+
+from worker.policy.verdicts import Reason, Refuse, Send, Verdict, suppress
+
+ALL_PURPOSES = "*"
+
+
+class Act(StrEnum):
+    """What a person did."""
+
+    GRANTED = "granted"
+    REVOKED = "revoked"
+    BLOCKED = "blocked"
+
+
+@dataclass(frozen=True, slots=True)
+class DatedAct:
+    """
+    The latest act of its kind.
+
+    Attributes:
+        purpose: Of the consent, or `*` for all.
+        at: Seconds since 1970, by the event's own time.
+    """
+
+    act: Act
+    purpose: str
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
+class Suppression:
+    """A person who must not be texted, by somebody's decision; `everything` covers transactional texts too."""
+
+    scope: str
+    reason: str
+
+
+def check_consent(acts: Iterable[DatedAct], suppressions: Iterable[Suppression], purpose: str | None) -> Verdict:
+    """
+    Return whether a person's acts allow a text.
+
+    Args:
+        acts: What the person did, in any order.
+        suppressions: What others decided for that number.
+        purpose: Of a marketing text; None for a transactional one.
+    """
+    acts = tuple(acts)
+    if (refused := _check_suppressions(suppressions, purpose)) is not None:
+        return refused
+    blocked = _latest(acts, Act.BLOCKED, None)
+    if blocked is not None and blocked >= (_latest(acts, Act.GRANTED, None) or float("-inf")):
+        return suppress(Reason.BLOCKED)
+    if purpose is None:
+        return Send()
+    granted = _latest(acts, Act.GRANTED, purpose)
+    if granted is None:
+        return suppress(Reason.NO_CONSENT)
+    withdrawn = max(
+        (act.at for act in acts if act.act is not Act.GRANTED and act.purpose in (purpose, ALL_PURPOSES)),
+        default=float("-inf"),
+    )
+    return Send() if granted > withdrawn else suppress(Reason.CONSENT_REVOKED)
+
+
+def _check_suppressions(suppressions: Iterable[Suppression], purpose: str | None) -> Refuse | None:
+    for suppression in suppressions:
+        if suppression.scope == "everything":
+            return suppress(Reason.BLOCKED)
+        if purpose is not None:
+            return suppress(Reason.SUPPRESSED)
+    return None
+
+
+def _latest(acts: Iterable[DatedAct], kind: Act, purpose: str | None) -> float | None:
+    return max((act.at for act in acts if act.act is kind and purpose in (None, act.purpose)), default=None)

@@ -1,0 +1,53 @@
+"""What a check answers. "No" is a value; it is settled and published like everything else that comes of a message."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from schemas.outcomes import OutcomeKind
+
+
+class Reason(StrEnum):
+    """Why a message was not accepted: the closed list behind an outcome's `reason` and the metric's label."""
+
+    EXPIRED = "expired"
+    UNKNOWN_CONTACT = "unknown_contact"
+    ERASED = "erased"
+    INVALID_NUMBER = "invalid_number"
+    NOT_MOBILE = "not_mobile"
+    COUNTRY_NOT_SERVED = "country_not_served"
+    NOT_ON_ALLOW_LIST = "not_on_allow_list"
+    BLOCKED = "blocked"
+    SUPPRESSED = "suppressed"
+    NO_CONSENT = "no_consent"
+    CONSENT_REVOKED = "consent_revoked"
+    RECIPIENT_REFUSED = "recipient_refused"
+    IN_DOUBT = "in_doubt"
+    ALREADY_SEEN = "already_seen"
+    NO_ROUTE_MATCHED = "no_route_matched"
+    NO_ROUTE = "no_route"
+
+
+@dataclass(frozen=True, slots=True)
+class Send:
+    """Nothing known so far speaks against it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Refuse:
+    """
+    It is not sent, for good.
+
+    Attributes:
+        kind: `suppressed` or `expired`.
+    """
+
+    kind: OutcomeKind
+    reason: Reason
+
+
+Verdict = Send | Refuse
+
+
+def suppress(reason: Reason) -> Refuse:
+    """Return a `suppressed` with its reason."""
+    return Refuse(OutcomeKind.SUPPRESSED, reason)

@@ -1,0 +1,45 @@
+"""A Kafka record as polled, and one to be written: bytes only, whatever client carries them."""
+
+from datetime import UTC, datetime
+from typing import NamedTuple
+
+Headers = tuple[tuple[str, bytes], ...]
+
+
+class Record(NamedTuple):
+    """
+    A record as polled.
+
+    Attributes:
+        timestamp_ms: Milliseconds since 1970, set by the producer or the broker.
+        headers: In the order written; a name may come twice.
+    """
+
+    topic: str
+    partition: int
+    offset: int
+    timestamp_ms: int
+    key: bytes | None
+    value: bytes | None
+    headers: Headers
+
+    @property
+    def time(self) -> datetime:
+        """The record's time, in UTC."""
+        return datetime.fromtimestamp(self.timestamp_ms / 1000, UTC)
+
+    @property
+    def size(self) -> int:
+        """Bytes that the record holds in memory, near enough to bound them."""
+        return (
+            len(self.value or b"") + len(self.key or b"") + sum(len(n) + len(v or b"") for n, v in self.headers) + 200
+        )
+
+
+class Outgoing(NamedTuple):
+    """A record to be written."""
+
+    topic: str
+    key: bytes | None
+    value: bytes
+    headers: Headers = ()

@@ -1,0 +1,1 @@
+"""The routing table: rows, conditions, loading, and reading events off records."""

@@ -1,0 +1,170 @@
+"""What becomes of an event: the router's mind, without its hands. `sms-worker explain` asks it too."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from schemas.events import ControlData
+from schemas.messages import Message
+from worker.errors import DeadLetterReason, PermanentError
+from worker.messages import Addressee, address, make_message, sealed_data
+from worker.people import NOBODY, Change, Known
+from worker.policy.verdicts import Reason
+from worker.records import Record
+from worker.routing.decoding import BadEvent, Event, decode
+from worker.routing.table import Route, RoutingTable
+from worker.sealing import Pepper
+from worker.settings import Intake, TopicSettings
+
+Target = tuple[Route, Addressee]
+
+
+@dataclass(frozen=True, slots=True)
+class Read:
+    """A record, decoded, with everybody whom its type's routes would address."""
+
+    record: Record
+    event: Event | BadEvent
+    targets: tuple[Target, ...] = ()
+
+    def subjects(self) -> Iterable[str]:
+        """Yield the keyed hash of each of them."""
+        return (addressee.subject for _, addressee in self.targets)
+
+
+@dataclass(frozen=True, slots=True)
+class Routed:
+    """It becomes these messages."""
+
+    messages: list[Message]
+
+
+@dataclass(frozen=True, slots=True)
+class Projected:
+    """It says who somebody is, or what they agreed to."""
+
+    change: Change
+
+
+@dataclass(frozen=True, slots=True)
+class Unrouted:
+    """It is known, and nobody is to be texted about it."""
+
+    event: Event
+    reason: Reason
+
+
+@dataclass(frozen=True, slots=True)
+class Ignored:
+    """Its type is none of ours."""
+
+
+@dataclass(frozen=True, slots=True)
+class GivenUp:
+    """
+    It cannot be handled.
+
+    Attributes:
+        envelope: The event's id, source and type, as far as they could be read.
+        subject: Whose key seals it; None where nobody is known.
+    """
+
+    error: PermanentError
+    envelope: Mapping[str, str] = field(default_factory=dict)
+    subject: str | None = None
+
+
+Decision = Routed | Projected | Unrouted | Ignored | GivenUp
+
+
+class Deciding:
+    """
+    Decides what becomes of the events of one intake.
+
+    Args:
+        inputs: The intake's topics by name.
+    """
+
+    def __init__(
+        self,
+        intake: Intake,
+        deployment: str,
+        inputs: Mapping[str, TopicSettings],
+        table: RoutingTable,
+        pepper: Pepper,
+    ) -> None:
+        self._intake = intake
+        self._deployment = deployment
+        self._inputs = inputs
+        self._table = table
+        self._pepper = pepper
+
+    def read(self, record: Record) -> Read:
+        """Decode *record*, and name whom its event would address."""
+        try:
+            event = decode(record, self._inputs[record.topic])
+        except BadEvent as error:
+            return Read(record, error)
+        except Exception as error:  # noqa: BLE001  bytes from outside: whatever they broke, the next record is fine
+            return Read(record, BadEvent(DeadLetterReason.INTERNAL_ERROR, f"{type(error).__name__} while decoding"))
+        if event.data is None:
+            return Read(record, event)
+        targets = tuple(
+            (route, address(recipient, self._pepper))
+            for route in self._table.for_type(event.type)
+            for recipient in route.addressees(event.data)
+        )
+        return Read(record, event, targets)
+
+    def decide(self, read: Read, known: Mapping[str, Known]) -> Decision:
+        """Return what becomes of an event, given who is *known*, with a key for everybody it addresses."""
+        event = read.event
+        if isinstance(event, BadEvent):
+            return GivenUp(event, event.envelope)
+        if event.data is None:
+            return Ignored()
+        if isinstance(event.data, ControlData):
+            return self._control(event, event.data, read.record)
+        if not read.targets:
+            return Unrouted(event, Reason.NO_ROUTE)
+        try:
+            messages = self._messages(event, read.targets, known)
+        except PermanentError as error:
+            return GivenUp(error, _envelope(event), read.targets[0][1].subject)
+        return Routed(messages) if messages else Unrouted(event, Reason.NO_ROUTE_MATCHED)
+
+    def _control(self, event: Event, data: ControlData, record: Record) -> Decision:
+        if self._intake is Intake.CONTROL:
+            return Projected(Change(data, event.time.timestamp(), event.id, record))
+        message = f"{event.type} came through the intake {self._intake}; publish it to a topic of the intake control"
+        return GivenUp(PermanentError(DeadLetterReason.WRONG_INTAKE, message), _envelope(event))
+
+    def _messages(self, event: Event, targets: Iterable[Target], known: Mapping[str, Known]) -> list[Message]:
+        data, messages = sealed_data(event), []
+        scope: dict[str, Any] = {
+            "event": {"id": event.id, "source": event.source, "type": event.type, "time": event.time},
+            "data": data,
+        }
+        for route, addressee in targets:
+            who = known.get(addressee.subject, NOBODY)
+            verdict = _matches(route, addressee, who, scope)
+            if verdict is not False and who.key is not None:
+                unresolved = None if verdict is True else Reason.UNKNOWN_CONTACT
+                messages.append(
+                    make_message(self._deployment, event, route, addressee, who.key, data, unresolved=unresolved)
+                )
+        return messages
+
+
+def _matches(route: Route, addressee: Addressee, who: Known, scope: Mapping[str, Any]) -> bool | None:
+    """Return whether the route is for this recipient; None while the contact that decides it is unknown."""
+    if route.condition is None:
+        return True
+    if route.condition.needs_contact and addressee.is_contact and who.contact is None:
+        return None
+    contact = who.contact.scope() if who.contact else {"attributes": {}}
+    return route.condition.holds({**scope, "contact": contact})
+
+
+def _envelope(event: Event) -> dict[str, str]:
+    return {"id": event.id, "source": event.source, "type": event.type}

@@ -1,0 +1,61 @@
+"""The whole configuration: read together, refused together."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+from worker.config_files import load_yaml
+from worker.content.templates import Templates, load_templates
+from worker.delivery.accounts import Accounts, load_accounts
+from worker.errors import ConfigurationError, Problem
+from worker.routing.checking import check
+from worker.routing.table import RoutingTable, load_routes
+from worker.settings import Settings, load_settings
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Configuration:
+    """
+    Everything under `deploy/config`, valid as a whole.
+
+    Attributes:
+        warnings: What is unwise, but no mistake.
+    """
+
+    settings: Settings
+    templates: Templates
+    table: RoutingTable
+    accounts: Accounts
+    warnings: list[Problem] = field(default_factory=list)
+
+
+def load_configuration(folder: Path, **overrides: Any) -> Configuration:
+    """
+    Read *folder* whole; *overrides* replace top-level fields of `worker.yaml`.
+
+    Raises:
+        ConfigurationError: With every mistake of every file that could be read.
+    """
+    problems: list[Problem] = []
+    settings = _try(problems, lambda: load_settings(folder / "worker.yaml", **overrides))
+    templates = _try(problems, lambda: load_templates(folder / "templates"))
+    table = _try(problems, lambda: load_routes(folder / "routes.yaml", templates)) if templates else None
+    loaded = _try(problems, lambda: load_accounts(folder / "providers.yaml"))
+    if settings is None or templates is None or table is None or loaded is None:
+        raise ConfigurationError(problems)
+    accounts, warnings = loaded
+    found = check(settings, load_yaml(folder / "worker.yaml"), table, templates, accounts) + warnings
+    if mistakes := [problem for problem in found if not problem.warning]:
+        raise ConfigurationError(mistakes)
+    return Configuration(settings, templates, table, accounts, found)
+
+
+def _try(problems: list[Problem], load: Callable[[], T]) -> T | None:
+    try:
+        return load()
+    except ConfigurationError as error:
+        problems += error.problems
+        return None

@@ -1,0 +1,186 @@
+"""
+Personal data travels and rests sealed: AES-256-GCM under a data key per person.
+
+The data keys are wrapped by a key ring from a file; destroying a person's data key makes every copy of their
+data unreadable, in topics and dead letters too. Hashes are keyed with a pepper, as every mobile number of a country
+can be tried against a plain hash in minutes. The pepper never changes: every STOP is filed under it.
+"""
+
+import base64
+import hashlib
+import json
+import os
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+from worker.errors import ConfigurationError, Problem
+
+# A sealed value: version, id of the data key, nonce, ciphertext with its 16-byte tag (NIST SP 800-38D).
+VERSION = b"\x01"
+KEY_ID_BYTES, NONCE_BYTES, KEY_BYTES = 8, 12, 32
+OVERHEAD_BYTES = 1 + KEY_ID_BYTES + NONCE_BYTES + 16
+
+
+class Erased(Exception):
+    """The key that sealed this value is gone, and the value with it."""
+
+
+class Pepper:
+    """
+    Names people without telling who they are.
+
+    Args:
+        secret: At least 16 bytes that nobody else knows.
+    """
+
+    def __init__(self, secret: bytes) -> None:
+        if len(secret) < 16:
+            raise ValueError("a pepper needs at least 16 bytes")
+        self._secret = hashlib.blake2b(secret, digest_size=32).digest()
+
+    def name(self, kind: str, value: str) -> str:
+        """Return the keyed hash of *value* as 22 characters; *kind* keeps a number and a contact id apart."""
+        digest = hashlib.blake2b(f"{kind}:{value}".encode(), key=self._secret, digest_size=16).digest()
+        return base64.urlsafe_b64encode(digest)[:22].decode()
+
+    @property
+    def fingerprint(self) -> str:
+        """What the database keeps to recognise this pepper by."""
+        return hashlib.sha256(b"sms-worker pepper:" + self._secret).hexdigest()[:16]
+
+
+@dataclass(frozen=True, slots=True)
+class DataKey:
+    """
+    A person's key, unwrapped.
+
+    Attributes:
+        subject: The keyed hash it belongs to; sealed into every value, so that none can be passed off as another's.
+        key_id: Told apart from an earlier key of the same person.
+    """
+
+    subject: str
+    key_id: bytes
+    cipher: AESGCM
+
+    def seal(self, plain: bytes) -> bytes:
+        """Encrypt *plain*."""
+        nonce = os.urandom(NONCE_BYTES)
+        return VERSION + self.key_id + nonce + self.cipher.encrypt(nonce, plain, self.subject.encode())
+
+    def open(self, sealed: bytes) -> bytes:
+        """
+        Decrypt what `seal` made.
+
+        Raises:
+            Erased: It was sealed under a key that is gone, or is no value of this person.
+        """
+        if key_id_of(sealed) != self.key_id:
+            raise Erased
+        nonce = sealed[1 + KEY_ID_BYTES : 1 + KEY_ID_BYTES + NONCE_BYTES]
+        try:
+            return self.cipher.decrypt(nonce, sealed[1 + KEY_ID_BYTES + NONCE_BYTES :], self.subject.encode())
+        except InvalidTag as error:
+            raise Erased from error
+
+
+def key_id_of(sealed: bytes) -> bytes:
+    """Return the id of the key that *sealed* was made with."""
+    if sealed[:1] != VERSION or len(sealed) < OVERHEAD_BYTES:
+        raise Erased
+    return sealed[1 : 1 + KEY_ID_BYTES]
+
+
+class KeyRing:
+    """
+    Wraps data keys.
+
+    Args:
+        keys: Ring keys by name, 32 bytes each; old ones stay to unwrap.
+        current: The one that wraps new data keys.
+    """
+
+    def __init__(self, keys: Mapping[str, bytes], current: str) -> None:
+        self._ciphers = {name: AESGCM(key) for name, key in keys.items()}
+        self.current = current
+        if current not in self._ciphers:
+            raise ValueError(f"the current key {current!r} is not among the keys")
+
+    def new_key(self, subject: str) -> tuple[DataKey, bytes]:
+        """Return a fresh data key for *subject*, and how it rests in the database."""
+        key = secrets.token_bytes(KEY_BYTES)
+        key_id = secrets.token_bytes(KEY_ID_BYTES)
+        nonce = os.urandom(NONCE_BYTES)
+        wrapped = nonce + self._ciphers[self.current].encrypt(nonce, key, subject.encode() + key_id)
+        return DataKey(subject, key_id, AESGCM(key)), wrapped
+
+    def unwrap(self, subject: str, key_id: bytes, ring_key: str, wrapped: bytes) -> DataKey:
+        """
+        Return the data key of a row.
+
+        Raises:
+            ConfigurationError: The ring lacks the key that wrapped it.
+        """
+        cipher = self._ciphers.get(ring_key)
+        if cipher is None:
+            raise ConfigurationError(
+                [Problem("key ring", None, ring_key, "a data key was wrapped by this key; put it back")]
+            )
+        plain = cipher.decrypt(wrapped[:NONCE_BYTES], wrapped[NONCE_BYTES:], subject.encode() + key_id)
+        return DataKey(subject, key_id, AESGCM(plain))
+
+
+def load_key_ring(path: Path, *, create: bool) -> KeyRing:
+    """
+    Read the key ring; make one on first run if *create*.
+
+    The file is JSON: `{"current": "2026-11", "keys": {"2026-11": "<32 bytes, base64>"}}`.
+
+    Raises:
+        ConfigurationError: It is missing, and may not be made, or it does not read.
+    """
+    if create and not path.exists():
+        content = {
+            "current": "development",
+            "keys": {"development": base64.b64encode(secrets.token_bytes(32)).decode()},
+        }
+        _write_secret(path, json.dumps(content, indent=2))
+    try:
+        content = json.loads(path.read_text())
+        return KeyRing({name: base64.b64decode(key) for name, key in content["keys"].items()}, content["current"])
+    except FileNotFoundError as error:
+        message = "no such file; production needs a key ring: see docs/configuration.md"
+        raise ConfigurationError([Problem(str(path), None, "", message)]) from error
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        message = 'expected {"current": NAME, "keys": {NAME: 32 bytes in base64}}'
+        raise ConfigurationError([Problem(str(path), None, "", message)]) from error
+
+
+def load_pepper(path: Path, *, create: bool) -> Pepper:
+    """
+    Read the pepper; make one on first run if *create*.
+
+    Raises:
+        ConfigurationError: It is missing, and may not be made, or it is too short.
+    """
+    if create and not path.exists():
+        _write_secret(path, secrets.token_urlsafe(32))
+    try:
+        return Pepper(path.read_text().strip().encode())
+    except FileNotFoundError as error:
+        message = "no such file; production needs a pepper: see docs/configuration.md"
+        raise ConfigurationError([Problem(str(path), None, "", message)]) from error
+    except ValueError as error:
+        raise ConfigurationError([Problem(str(path), None, "", str(error))]) from error
+
+
+def _write_secret(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "w") as file:
+        file.write(text + "\n")

@@ -1,0 +1,253 @@
+"""What an installation sets: where things are, which topics are read, how much may run at once."""
+
+import re
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+from schemas.messages import Lane
+from worker.config_files import Config, YamlFile, explain, load_yaml, name_of, plain
+from worker.errors import ConfigurationError, Problem
+
+
+class Intake(StrEnum):
+    """The class of an input topic: each has its own consumer, group and slots."""
+
+    URGENT = "urgent"
+    CONTROL = "control"
+    NORMAL = "normal"
+    BULK = "bulk"
+
+
+class DeliveryMode(StrEnum):
+    """How far a message goes: nowhere, to listed numbers, to everybody."""
+
+    SIMULATE = "simulate"
+    ALLOW_LIST = "allow_list"
+    LIVE = "live"
+
+
+Pointer = Annotated[str, Field(pattern=r"^(/[^/]+)+$", description="JSON Pointer, RFC 6901.")]
+
+
+class JsonPointers(Config):
+    """Where a topic of plain JSON keeps what CloudEvents has in its envelope."""
+
+    id: Pointer
+    type: Pointer
+    time: Pointer | None = None
+    data: Pointer | None = Field(default=None, description="The whole value where it is missing.")
+    source: str | None = Field(default=None, description="A fixed source; the topic's name where it is missing.")
+    types: dict[str, str] = Field(default_factory=dict, description="Their type names to ours.")
+
+
+class TopicSettings(Config):
+    """
+    An input topic.
+
+    Attributes:
+        start: Where a group without offsets begins. Required: a year-old topic is not replayed by accident.
+        events: The event types that come here; a type that an urgent route waits for may only come to urgent topics.
+        partitions: For `topics create` only; other teams' topics are usually made by them.
+    """
+
+    name: str = Field(pattern=r"^[\w.-]{1,200}$")
+    start: Literal["earliest", "latest"]
+    events: tuple[str, ...] = Field(min_length=1)
+    json_pointers: JsonPointers | None = Field(default=None, description="The topic holds plain JSON.")
+    partitions: int = Field(default=6, ge=1)
+
+
+class IntakeSettings(Config):
+    """An intake: its topics, and how many records one poll may take."""
+
+    topics: tuple[TopicSettings, ...] = ()
+    poll_records: int = Field(default=1000, ge=1, le=10_000)
+
+
+class LaneSettings(Config):
+    """A lane: how many of its messages one process works on at once, and how many may wait in memory."""
+
+    slots: int = Field(default=50, ge=1, le=2_000)
+    buffered_records: int = Field(default=1_000, ge=1)
+    buffered_bytes: int = Field(default=16 * 2**20, ge=2**16)
+    partitions: int = Field(default=12, ge=1)
+
+
+class KafkaSettings(Config):
+    """
+    Where Kafka is.
+
+    Attributes:
+        embedded: The broker is the embedded one of the demo and tests; it polls instead of waking fetches.
+        prefix: Of the worker's own topics and groups.
+    """
+
+    bootstrap_servers: str = "127.0.0.1:9092"
+    security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
+    sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = "PLAIN"
+    username: str | None = None
+    password: SecretStr | None = None
+    ca_file: Path | None = None
+    embedded: bool = False
+    prefix: str = Field(default="sms", pattern=r"^[a-z][a-z0-9_-]*$")
+    replication: int = Field(default=1, ge=1)
+    session_timeout_s: float = Field(default=30, ge=6, le=300)
+    commit_every_s: float = Field(default=1, ge=0.05, le=30)
+
+
+class DatabaseSettings(Config):
+    """The state store: `sqlite+aiosqlite:///file` for one process, `postgresql+asyncpg://…` for many."""
+
+    url: SecretStr = SecretStr("sqlite+aiosqlite:///.data/state.db")
+    pool: int = Field(default=8, ge=3, le=100)
+    statement_timeout_s: float = Field(default=10, gt=0)
+
+
+class DeliverySettings(Config):
+    """How far messages go; `simulate` unless somebody says otherwise."""
+
+    mode: DeliveryMode = DeliveryMode.SIMULATE
+    allow_list: tuple[str, ...] = ()
+    countries: frozenset[Annotated[str, Field(pattern="^[A-Z]{2}$")]] = Field(
+        default=frozenset({"FR", "GP", "MQ", "GF", "RE", "YT", "PM", "BL", "MF"}),
+        description="ISO 3166 of the numbers that are served, by metadata and not by prefix.",
+    )
+
+    @field_validator("allow_list")
+    @classmethod
+    def _e164(cls, numbers: tuple[str, ...]) -> tuple[str, ...]:
+        for number in numbers:
+            if not re.fullmatch(r"\+[1-9]\d{6,14}", number):
+                raise ValueError("numbers of the allow list are written in E.164: +33612345678")
+        return numbers
+
+
+class SecretFiles(Config):
+    """Where the key ring and the pepper are; in the data folder, and made there, unless production."""
+
+    key_ring: Path | None = None
+    pepper: Path | None = None
+
+
+class WebSettings(Config):
+    """Where health and metrics answer; port 0 takes a free one."""
+
+    host: str = "127.0.0.1"
+    port: int = Field(default=9464, ge=0, le=65535)
+
+
+class Settings(BaseSettings):
+    """
+    Everything that an installation sets, from `worker.yaml` and from the environment, which wins.
+
+    A field's variable is its path in capitals: `SMS_WORKER_KAFKA__BOOTSTRAP_SERVERS`.
+    """
+
+    model_config = SettingsConfigDict(
+        env_prefix="SMS_WORKER_",
+        env_nested_delimiter="__",
+        extra="forbid",
+        frozen=True,
+        hide_input_in_errors=True,
+    )
+
+    deployment: str = Field(
+        pattern=r"^[a-z][a-z0-9-]{1,40}$", description="Part of every message id: staging is not production."
+    )
+    production: bool = Field(default=False, description="Refuse what only suits a laptop.")
+    data_dir: Path = Path(".data")
+    kafka: KafkaSettings = KafkaSettings()
+    intakes: dict[Intake, IntakeSettings]
+    lanes: dict[Lane, LaneSettings] = Field(default_factory=dict)
+    database: DatabaseSettings = DatabaseSettings()
+    delivery: DeliverySettings = DeliverySettings()
+    secret_files: SecretFiles = SecretFiles()
+    web: WebSettings = WebSettings()
+    drain_s: float = Field(default=20, gt=0, description="How long SIGTERM waits for what is under way.")
+    projection_max_age_s: float = Field(
+        default=60, gt=0, description="Marketing holds when consent is known no later than this."
+    )
+
+    @model_validator(mode="after")
+    def _topics_once(self) -> "Settings":
+        names = [topic.name for intake in self.intakes.values() for topic in intake.topics]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise ValueError(f"topic {twice[0]!r} stands in two intakes; one consumer must own it")
+        own = [name for name in names if name.startswith(self.kafka.prefix + ".")]
+        if own:
+            raise ValueError(f"topic {own[0]!r} begins with the worker's own prefix {self.kafka.prefix!r}")
+        return self
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Let the environment win over the file, which is handed in as arguments."""
+        del settings_cls, dotenv_settings, file_secret_settings
+        return env_settings, init_settings
+
+    def lane(self, lane: Lane) -> LaneSettings:
+        """Return the settings of *lane*, or the defaults."""
+        return self.lanes.get(lane, LaneSettings())
+
+    @property
+    def key_ring_file(self) -> Path:
+        """Where the key ring is."""
+        return self.secret_files.key_ring or self.data_dir / "key-ring.json"
+
+    @property
+    def pepper_file(self) -> Path:
+        """Where the pepper is."""
+        return self.secret_files.pepper or self.data_dir / "pepper"
+
+
+def load_settings(path: Path, **overrides: Any) -> Settings:
+    """
+    Read `worker.yaml`, then the environment; *overrides* replace top-level fields of the file.
+
+    Raises:
+        ConfigurationError: With every mistake, by file and line, or by the variable that holds it.
+    """
+    file = load_yaml(path)
+    try:
+        settings = Settings(**{**plain(file.content), **overrides})
+    except ValidationError as error:
+        raise ConfigurationError([_place(file, place, message) for place, message in explain(error)]) from error
+    problems = list(_production_problems(settings, file)) if settings.production else []
+    if problems:
+        raise ConfigurationError(problems)
+    return settings
+
+
+def _place(file: YamlFile, place: tuple[str | int, ...], message: str) -> Problem:
+    node: Any = file.content
+    for step in place[:-1]:
+        node = node.get(step) if isinstance(node, dict) else node[int(step)] if isinstance(node, list) else None
+    known = not place or (isinstance(node, dict) and place[-1] in node) or isinstance(node, list)
+    if known or message.startswith("is required"):
+        return file.problem(place, message)
+    variable = "SMS_WORKER_" + "__".join(map(str, place)).upper()
+    return Problem("environment", None, f"{variable} ({name_of(place)})", message)
+
+
+def _production_problems(settings: Settings, file: YamlFile) -> list[Problem]:
+    problems = []
+    if settings.secret_files.key_ring is None:
+        problems.append(file.problem(("secret_files", "key_ring"), "production needs the path of a key ring"))
+    if settings.secret_files.pepper is None:
+        problems.append(file.problem(("secret_files", "pepper"), "production needs the path of a pepper"))
+    if settings.database.url.get_secret_value().startswith("sqlite"):
+        problems.append(file.problem(("database", "url"), "found SQLite; production needs postgresql+asyncpg://"))
+    if settings.kafka.embedded:
+        problems.append(file.problem(("kafka", "embedded"), "the embedded broker loses its data when it stops"))
+    return problems

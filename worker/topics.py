@@ -1,0 +1,39 @@
+"""The worker's own topics, by their names under one prefix."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from schemas.messages import Lane
+
+
+@dataclass(frozen=True, slots=True)
+class Topics:
+    """Names of the worker's own topics; none of them is ever an input."""
+
+    prefix: str
+
+    def lane(self, lane: Lane) -> str:
+        """Messages."""
+        return f"{self.prefix}.{lane.value}"
+
+    def lane_dead_letters(self, lane: Lane) -> str:
+        """Messages that could not be handled."""
+        return f"{self.prefix}.{lane.value}.dlq"
+
+    @property
+    def router_dead_letters(self) -> str:
+        """Events that could not be handled."""
+        return f"{self.prefix}.router.dlq"
+
+    @property
+    def outcomes(self) -> str:
+        """The results topic."""
+        return f"{self.prefix}.outcomes"
+
+    def all(self) -> Iterator[str]:
+        """Yield every name."""
+        for lane in Lane:
+            yield self.lane(lane)
+            yield self.lane_dead_letters(lane)
+        yield self.router_dead_letters
+        yield self.outcomes
