@@ -1,0 +1,147 @@
+"""Accounts: credentials at a provider with their rate, and which category of message uses which."""
+
+import os
+from pathlib import Path
+from typing import Annotated, Self
+
+from pydantic import Field, SecretStr, model_validator
+
+from schemas.messages import Category
+from worker.config_files import Config, YamlFile, load_yaml
+from worker.errors import ConfigurationError, Problem
+
+
+class Credentials(Config):
+    """Where login and key are: files (re-read is easy, nothing in the process list) or environment variables."""
+
+    login_file: Path | None = None
+    key_file: Path | None = None
+    login_env: str | None = None
+    key_env: str | None = None
+
+    @model_validator(mode="after")
+    def _one_place_each(self) -> Self:
+        for name, file, variable in (
+            ("login", self.login_file, self.login_env),
+            ("key", self.key_file, self.key_env),
+        ):
+            if (file is None) == (variable is None):
+                raise ValueError(f"give either {name}_file or {name}_env")
+        return self
+
+    def read(self, account: str) -> tuple[str, SecretStr]:
+        """
+        Return login and key.
+
+        Raises:
+            ConfigurationError: A file or a variable is missing.
+        """
+        return (
+            _secret(account, "login", self.login_file, self.login_env),
+            SecretStr(_secret(account, "key", self.key_file, self.key_env)),
+        )
+
+
+def _secret(account: str, name: str, file: Path | None, variable: str | None) -> str:
+    try:
+        value = file.read_text().strip() if file else os.environ.get(variable or "", "")
+    except OSError as error:
+        raise ConfigurationError(
+            [Problem(str(file), None, "", f"the {name} of account {account} cannot be read")]
+        ) from error
+    if not value:
+        place = str(file) if file else "environment"
+        raise ConfigurationError([Problem(place, None, variable or "", f"the {name} of account {account} is empty")])
+    return value
+
+
+class Account(Config):
+    """
+    Credentials at a provider, with their limits.
+
+    Attributes:
+        segments_per_second: The long-run rate that every process together keeps.
+        burst: Segments that may go at once after a quiet spell; a second's worth unless set.
+        max_in_flight: Requests under way at once, every process together.
+        http_deadline_s: An answer that takes longer is no answer.
+        idempotency_h: How long the provider remembers a request id; 0 if it does not. An hour of margin is ours.
+        refusals_burn_request_id: A refused request is remembered too; then "already seen" proves nothing.
+        stop_mention: What a marketing text must carry; also the template variable `stop`.
+    """
+
+    provider: Annotated[str, Field(pattern="^octopush$")]
+    base_url: str = "https://api.octopush.com/v1/public"
+    credentials: Credentials
+    segments_per_second: float = Field(default=5, gt=0)
+    burst: float | None = Field(default=None, gt=0)
+    max_in_flight: int = Field(default=2, ge=1)
+    http_deadline_s: float = Field(default=10, gt=0, le=60)
+    idempotency_h: float = Field(default=24, ge=0)
+    refusals_burn_request_id: bool = False
+    simulation_mode: bool = False
+    stop_mention: str = "STOP au 30101"
+
+    @property
+    def bucket(self) -> float:
+        """Segments that the token bucket holds."""
+        return self.burst or max(self.segments_per_second, 1.0)
+
+    @property
+    def lease_s(self) -> float:
+        """How long a claim lasts: two attempts and 10 seconds."""
+        return 2 * self.http_deadline_s + 10
+
+    @property
+    def start_window_s(self) -> float:
+        """The time since *before* the fence was asked within which the HTTP call may start."""
+        return self.lease_s - self.http_deadline_s - 5
+
+    @property
+    def ref_life_s(self) -> float:
+        """How long a request id is surely remembered, in seconds."""
+        return max(0.0, (self.idempotency_h - 1) * 3600)
+
+
+class Accounts(Config):
+    """`providers.yaml`: the accounts, and which category uses which."""
+
+    accounts: dict[str, Account] = Field(min_length=1)
+    categories: dict[Category, str]
+
+    @model_validator(mode="after")
+    def _complete(self) -> Self:
+        for category in Category:
+            name = self.categories.get(category)
+            if name is None:
+                raise ValueError(f"categories: {category} has no account")
+            if name not in self.accounts:
+                raise ValueError(f"categories: {category} names {name!r}; accounts are {', '.join(self.accounts)}")
+        return self
+
+    def of(self, category: Category) -> tuple[str, Account]:
+        """Return the account's name and the account of a *category*."""
+        name = self.categories[category]
+        return name, self.accounts[name]
+
+    def stop_mentions(self) -> dict[Category, str]:
+        """Return the STOP mention of each category's account."""
+        return {category: self.of(category)[1].stop_mention for category in Category}
+
+
+def load_accounts(path: Path) -> tuple[Accounts, list[Problem]]:
+    """
+    Read `providers.yaml`; return it with warnings.
+
+    Raises:
+        ConfigurationError: It does not read.
+    """
+    file = load_yaml(path)
+    accounts = file.parse(Accounts)
+    return accounts, _warnings(accounts, file)
+
+
+def _warnings(accounts: Accounts, file: YamlFile) -> list[Problem]:
+    if accounts.categories[Category.TRANSACTIONAL] != accounts.categories[Category.MARKETING]:
+        return []
+    shared = "shares its account with transactional: one STOP there would silence login codes too; give it its own"
+    return [file.problem(("categories", "marketing"), shared, warning=True)]

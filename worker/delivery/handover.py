@@ -1,0 +1,174 @@
+"""
+Handing a message over: fence, submit, settle, and again until it has ended.
+
+What was not sent waits for its account; what is in doubt asks again under the same key, while the provider knows it.
+"""
+
+import itertools
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Protocol
+
+import structlog
+from tenacity import AsyncRetrying, retry_if_result, wait_random_exponential
+
+from schemas.messages import Lane
+from schemas.outcomes import OutcomeKind
+from worker.clock import Clock
+from worker.delivery.attempts import Attempts
+from worker.delivery.fence import Ask, Busy, Claimed, IdReused, Settled
+from worker.delivery.ledger import Answer, Entry
+from worker.delivery.queue import FenceQueue
+from worker.delivery.verdicts import ProviderReason, Sms, Submitted
+from worker.errors import DeadLetterReason, PermanentError
+from worker.policy.verdicts import Reason, Verdict
+from worker.telemetry import metrics
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """
+    A message that has been checked and composed.
+
+    Attributes:
+        verdict: A refusal is settled without being sent.
+        sms: None if refused.
+        refusals_burn: The account's provider remembers refused keys too.
+        outcome: Makes the payload of an outcome, with what the provider said if it was asked.
+    """
+
+    message_id: str
+    fingerprint: str
+    lane: Lane
+    person: str | None
+    purpose: str | None
+    encoding: str
+    segments: int
+    category: str
+    event_time: datetime
+    expires_at: datetime
+    verdict: Verdict
+    sms: Sms | None
+    refusals_burn: bool
+    outcome: Callable[[OutcomeKind, Reason | None, Submitted | None], bytes]
+
+
+class Settler(Protocol):
+    """Writes down what a submit came to."""
+
+    async def settle(self, plan: Plan, claimed: Claimed, submitted: Submitted) -> Entry | None:
+        """Return the row afterwards, or None if the claim was another's by then."""
+
+
+class Handover:
+    """Delivers the messages of one account."""
+
+    def __init__(self, incarnation: str, queue: FenceQueue, attempts: Attempts, settler: Settler, clock: Clock) -> None:
+        self._incarnation = incarnation
+        self._queue = queue
+        self._attempts = attempts
+        self._settler = settler
+        self._clock = clock
+        self._asks = itertools.count()
+        self._again = AsyncRetrying(
+            retry=retry_if_result(lambda payload: payload is None),
+            wait=wait_random_exponential(multiplier=0.2, max=10),
+            sleep=clock.sleep,
+        )
+
+    @property
+    def account(self) -> str:
+        """The account's name."""
+        return self._attempts.name
+
+    @property
+    def refusals_burn(self) -> bool:
+        """Whether the provider remembers refused keys too."""
+        return self._attempts.account.refusals_burn_request_id
+
+    @property
+    def provider(self) -> str:
+        """The provider's name."""
+        return self._attempts.provider.name
+
+    async def deliver(self, plan: Plan) -> bytes:
+        """
+        Return the payload of the outcome, which is stored by then.
+
+        Raises:
+            PermanentError: The id was used twice, or the provider refused what is our fault.
+            Stopping: The process is ending, and the message is not with the provider.
+        """
+        payload = await self._round(plan)
+        return payload if payload is not None else await self._again.copy()(self._round, plan)
+
+    async def _round(self, plan: Plan) -> bytes | None:
+        reply = await self._ask(plan)
+        match reply:
+            case Settled(payload):
+                return payload
+            case IdReused():
+                message = "this event id came before with other content; an id names one event for ever"
+                raise PermanentError(DeadLetterReason.ID_REUSED, message, field="id")
+            case Busy(retry_in_s):
+                await self._clock.sleep(min(retry_in_s, 1.0))
+                return None
+        if plan.sms is None:
+            raise RuntimeError("a refused message is never claimed")
+        return await self._attempt(plan, reply, plan.sms)
+
+    async def _ask(self, plan: Plan) -> Claimed | Settled | Busy | IdReused:
+        began = self._clock.monotonic()
+        ask = Ask(
+            message_id=plan.message_id,
+            fingerprint=plan.fingerprint,
+            holder=f"{self._incarnation}:{next(self._asks)}",
+            lane=plan.lane,
+            person=plan.person,
+            purpose=plan.purpose,
+            segments=plan.segments,
+            verdict=plan.verdict,
+            expires_at=plan.expires_at.timestamp(),
+            queued_at=began,
+            outcome=lambda kind, reason: plan.outcome(kind, reason, None),
+        )
+        reply = await self._queue.ask(ask)
+        metrics.FENCE_WAIT_S.labels(plan.lane).observe(self._clock.monotonic() - began)
+        return reply
+
+    async def _attempt(self, plan: Plan, claimed: Claimed, sms: Sms) -> bytes | None:
+        began = self._clock.monotonic()
+        submitted = await self._attempts.submit(plan.message_id, claimed, sms)
+        self._observe(plan, submitted, self._clock.monotonic() - began)
+        entry = await self._settler.settle(plan, claimed, submitted)
+        if entry is not None and entry.is_settled:
+            return entry.outcome
+        if submitted.dead_letter is not None and entry is not None and not entry.ambiguous:
+            detail = f"{self._attempts.provider.name} answered {submitted.code}"
+            raise PermanentError(submitted.dead_letter, detail, field="provider")
+        return None
+
+    def _observe(self, plan: Plan, submitted: Submitted, seconds: float) -> None:
+        name = self._attempts.name
+        metrics.SUBMITS.labels(name, submitted.answer, submitted.reason).inc()
+        metrics.SUBMIT_S.labels(name).observe(seconds)
+        if submitted.answer is Answer.ACCEPTED:
+            metrics.EVENT_TO_SUBMIT_S.labels(plan.lane).observe((self._clock.now() - plan.event_time).total_seconds())
+            metrics.SEGMENTS.labels(name, plan.category, plan.encoding).inc(plan.segments)
+            metrics.COST.labels(name, plan.category).inc(submitted.cost or 0.0)
+            if submitted.segments not in (None, plan.segments):
+                metrics.SEGMENT_MISMATCH.labels(name).inc()
+        elif submitted.reason is ProviderReason.ALREADY_SEEN:
+            log.warning("sms.already_seen", account=name, message_id=plan.message_id)
+        else:
+            log.info(
+                "sms.not_accepted",
+                account=name,
+                message_id=plan.message_id,
+                answer=submitted.answer,
+                code=submitted.code,
+                reason=submitted.reason,
+            )

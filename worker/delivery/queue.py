@@ -1,0 +1,134 @@
+"""Where messages of one account wait for the fence: the most urgent first, then the oldest."""
+
+import asyncio
+import random
+from collections.abc import Sequence
+from typing import Protocol
+
+from worker.clock import Clock
+from worker.delivery.accounts import Account
+from worker.delivery.fence import Ask, Busy, Claimed, IdReused, Reply, Settled, Wait, in_order
+from worker.errors import StateUnavailable, Stopping
+
+MOST_IN_A_BATCH = 256
+LONGEST_NAP_S = 1.0
+RETRY_S = (0.2, 1.0)
+
+
+class Fences(Protocol):
+    """The state store's side of the fence."""
+
+    async def pass_through(self, name: str, account: Account, asks: Sequence[Ask]) -> list[Reply]:
+        """Decide *asks* in one transaction."""
+
+    async def hold(self, name: str, seconds: float, reason: str) -> None:
+        """Keep everybody from using the account for *seconds*."""
+
+
+class FenceQueue:
+    """
+    Asks the fence for messages until each has its answer.
+
+    Natural batching: while a transaction runs, the next batch gathers. What must wait stays here, and is asked for again
+    when the fence said it may help.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        account: Account,
+        fences: Fences,
+        clock: Clock,
+    ) -> None:
+        self.name = name
+        self.account = account
+        self._fences = fences
+        self._clock = clock
+        self._waiting: dict[int, tuple[Ask, asyncio.Future[Claimed | Settled | Busy | IdReused]]] = {}
+        self._woken = asyncio.Event()
+        self._deciding: set[str] = set()
+        self._closed = False
+        self.waits_for: str | None = None
+
+    def __len__(self) -> int:
+        return len(self._waiting)
+
+    async def ask(self, ask: Ask) -> Claimed | Settled | Busy | IdReused:
+        """
+        Return the fence's answer; waits for rate, hold and state store.
+
+        Raises:
+            Stopping: The process is ending before the fence was passed.
+        """
+        if self._closed:
+            raise Stopping
+        future: asyncio.Future[Claimed | Settled | Busy | IdReused] = asyncio.get_running_loop().create_future()
+        place = id(future)
+        self._waiting[place] = (ask, future)
+        self._woken.set()
+        try:
+            return await future
+        finally:
+            self._waiting.pop(place, None)
+
+    def close(self) -> None:
+        """Let nobody else through: who waits gets `Stopping`, but for those whom a transaction is deciding on."""
+        self._closed = True
+        for ask, future in self._waiting.values():
+            if ask.holder not in self._deciding and not future.done():
+                future.set_exception(Stopping())
+
+    async def run(self) -> None:
+        """Answer for ever; belongs into a TaskGroup."""
+        nap_s: float | None = None
+        while True:
+            await self._wait(nap_s)
+            self._woken.clear()
+            nap_s = await self._round()
+
+    async def _wait(self, nap_s: float | None) -> None:
+        if self._woken.is_set():
+            return
+        if nap_s is None:
+            await self._woken.wait()
+            return
+        try:
+            async with asyncio.timeout(nap_s):
+                await self._woken.wait()
+        except TimeoutError:
+            return
+
+    async def _round(self) -> float | None:
+        """Ask once; return how long to rest if somebody still waits."""
+        by_holder = {ask.holder: (ask, future) for ask, future in self._waiting.values() if not future.done()}
+        asks = in_order(ask for ask, _ in by_holder.values())[:MOST_IN_A_BATCH]
+        if not asks:
+            return None
+        asked_at = self._clock.monotonic()
+        self._deciding = {ask.holder for ask in asks}
+        replies = await self._decide(asks)
+        self._deciding = set()
+        naps = []
+        for ask, reply in zip(asks, replies, strict=True):
+            future = by_holder[ask.holder][1]
+            if isinstance(reply, Wait):
+                naps.append(reply)
+                if self._closed and not future.done():
+                    future.set_exception(Stopping())
+            elif not future.done():
+                future.set_result(
+                    Claimed(reply.attempt, reply.holder, asked_at) if isinstance(reply, Claimed) else reply
+                )
+        self.waits_for = naps[0].why if naps else None
+        if not naps:
+            return 0.0 if len(by_holder) > len(asks) else None
+        return min(LONGEST_NAP_S, max(0.005, min(nap.retry_in_s for nap in naps)))
+
+    async def _decide(self, asks: Sequence[Ask]) -> list[Reply]:
+        """Ask until the state store answers; the same batch, as an answer that was lost may have claimed."""
+        while True:
+            try:
+                return await self._fences.pass_through(self.name, self.account, asks)
+            except StateUnavailable:
+                self.waits_for = "state"
+                await self._clock.sleep(random.uniform(*RETRY_S))  # noqa: S311  spreads processes, hides nothing

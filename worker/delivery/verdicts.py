@@ -1,0 +1,73 @@
+"""What a provider said, in our words; each provider's module has the table from its codes to these."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Protocol
+
+from worker.delivery.ledger import Answer
+from worker.errors import DeadLetterReason
+
+
+class ProviderReason(StrEnum):
+    """Why a submit was not accepted: a closed list, for logs and the metric's label."""
+
+    OK = "ok"
+    ALREADY_SEEN = "already_seen"
+    TOO_LATE_TO_START = "too_late_to_start"
+    CONNECT_FAILED = "connect_failed"
+    RATE_LIMITED = "rate_limited"
+    TIMED_OUT = "timed_out"
+    CONNECTION_LOST = "connection_lost"
+    SERVER_ERROR = "server_error"
+    UNREADABLE_ANSWER = "unreadable_answer"
+    RECIPIENT_REFUSED = "recipient_refused"
+    SENDER_REFUSED = "sender_refused"
+    TEXT_REFUSED = "text_refused"
+    UNKNOWN_CODE = "unknown_code"
+    NO_CREDIT = "no_credit"
+    BAD_CREDENTIALS = "bad_credentials"
+
+
+@dataclass(frozen=True, slots=True)
+class Sms:
+    """What is handed over. Its number and text appear in no log."""
+
+    to: str
+    text: str
+    sender: str
+    marketing: bool
+
+    def __repr__(self) -> str:
+        return f"Sms(sender={self.sender!r}, marketing={self.marketing})"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Submitted:
+    """
+    What a submit came to.
+
+    Attributes:
+        code: The provider's own, for logs.
+        hold_s: How long the account must rest before anybody uses it again.
+        dead_letter: It is our fault: why, so that somebody mends it and replays.
+        segments: As the provider counts them.
+    """
+
+    answer: Answer
+    reason: ProviderReason = ProviderReason.OK
+    code: str | None = None
+    hold_s: float | None = None
+    dead_letter: DeadLetterReason | None = None
+    provider_ref: str | None = None
+    cost: float | None = None
+    currency: str | None = None
+    segments: int | None = None
+
+
+class Provider(Protocol):
+    """Hands an SMS over."""
+
+    name: str
+
+    async def send(self, sms: Sms, ref: str) -> Submitted:
+        """Submit *sms* under the idempotency key *ref*; every failure is an answer, nothing is raised."""

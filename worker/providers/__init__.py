@@ -1,0 +1,1 @@
+"""Edge: one module per provider; the only folder with an HTTP client."""

@@ -1,0 +1,191 @@
+"""
+Octopush, HTTP API v1.
+
+Its answers' codes are not documented in one place; the table below is what integrators branch on. The API ignores a
+field that it does not understand and sends all the same, so everything it must understand is written out here:
+without `purpose` a login code would go out as advertising.
+Source: https://dev.octopush.com, checked 2026-11.
+"""
+
+import errno
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from typing import Any
+
+import aiohttp
+import orjson
+from pydantic import SecretStr
+
+from worker.delivery.accounts import Account
+from worker.delivery.ledger import Answer
+from worker.delivery.verdicts import ProviderReason, Sms, Submitted
+from worker.errors import DeadLetterReason
+
+MAX_ANSWER_BYTES = 64 * 1024
+LONG_HOLD_S, RATE_HOLD_S = 30.0, 2.0
+
+
+def _refused(reason: ProviderReason = ProviderReason.RECIPIENT_REFUSED) -> Submitted:
+    return Submitted(answer=Answer.RECIPIENT_REFUSED, reason=reason)
+
+
+def _our_fault(reason: ProviderReason, letter: DeadLetterReason) -> Submitted:
+    return Submitted(answer=Answer.OUR_FAULT, reason=reason, dead_letter=letter)
+
+
+def _account(reason: ProviderReason) -> Submitted:
+    """A definite refusal that has nothing to do with this message: it waits for the account."""
+    return Submitted(answer=Answer.OUR_FAULT, reason=reason, hold_s=LONG_HOLD_S)
+
+
+_TEXT = _our_fault(ProviderReason.TEXT_REFUSED, DeadLetterReason.TEXT_REFUSED)
+_SENDER = _our_fault(ProviderReason.SENDER_REFUSED, DeadLetterReason.SENDER_REFUSED)
+_AGAIN = Submitted(answer=Answer.AMBIGUOUS, reason=ProviderReason.SERVER_ERROR)
+
+CODES: Mapping[int, Submitted] = {
+    101: _account(ProviderReason.BAD_CREDENTIALS),  # bad login
+    103: _refused(),  # no valid recipient
+    104: _account(ProviderReason.NO_CREDIT),
+    106: _SENDER,
+    107: _TEXT,  # text missing
+    113: _account(ProviderReason.BAD_CREDENTIALS),  # account not validated yet
+    114: _account(ProviderReason.BAD_CREDENTIALS),  # under investigation
+    121: _TEXT,  # STOP mention missing
+    150: _refused(),  # no country for this prefix
+    151: _refused(),  # country not served
+    153: _AGAIN,  # route congested
+    181: _refused(),  # number refused
+    182: Submitted(answer=Answer.ALREADY_SEEN, reason=ProviderReason.ALREADY_SEEN),
+    189: _TEXT,  # too long
+    401: _account(ProviderReason.BAD_CREDENTIALS),
+    403: _account(ProviderReason.BAD_CREDENTIALS),
+    438: _AGAIN,
+    500: _AGAIN,
+    1340: _TEXT,  # forbidden word in the text
+    1341: _SENDER,  # forbidden word in the sender
+}
+UNKNOWN = _our_fault(ProviderReason.UNKNOWN_CODE, DeadLetterReason.UNKNOWN_PROVIDER_CODE)
+
+
+class Octopush:
+    """One account at Octopush; opened by `open_octopush`."""
+
+    name = "octopush"
+
+    def __init__(self, session: aiohttp.ClientSession, account: Account) -> None:
+        self._session = session
+        self._url = account.base_url.rstrip("/") + "/sms-campaign/send"
+        self._simulation_mode = account.simulation_mode
+
+    async def send(self, sms: Sms, ref: str) -> Submitted:
+        """Submit *sms*; one recipient a request, so that a ticket is a message."""
+        body = orjson.dumps(
+            {
+                "recipients": [{"phone_number": sms.to}],
+                "text": sms.text,
+                "sender": sms.sender,
+                "type": "sms_premium",
+                "purpose": "wholesale" if sms.marketing else "alert",
+                "auto_optimize_text": False,
+                "simulation_mode": self._simulation_mode,
+                "request_id": ref,
+            }
+        )
+        try:
+            async with self._session.post(self._url, data=body) as response:
+                content = await response.content.read(MAX_ANSWER_BYTES)
+                return classify(response.status, response.headers, content)
+        except aiohttp.ClientConnectorError as error:
+            return _not_connected(error)
+        except (
+            aiohttp.ConnectionTimeoutError,
+            aiohttp.InvalidURL,
+        ):  # before a byte of the request was written
+            return Submitted(answer=Answer.NOT_SENT, reason=ProviderReason.CONNECT_FAILED)
+        except TimeoutError:
+            return Submitted(answer=Answer.AMBIGUOUS, reason=ProviderReason.TIMED_OUT)
+        except aiohttp.ClientError:
+            return Submitted(answer=Answer.AMBIGUOUS, reason=ProviderReason.CONNECTION_LOST)
+
+
+def classify(status: int, headers: Mapping[str, str], content: bytes) -> Submitted:
+    """Return what an answer means. Anything that is not understood is never read as "not sent"."""
+    if status == 429:
+        return Submitted(
+            answer=Answer.NOT_SENT,
+            reason=ProviderReason.RATE_LIMITED,
+            code="429",
+            hold_s=_retry_after_s(headers),
+        )
+    if status in (401, 403):
+        return _coded(CODES[status], status)
+    body = _json(content)
+    if 200 <= status < 300:
+        return (
+            _accepted(body)
+            if "sms_ticket" in body
+            else Submitted(answer=Answer.AMBIGUOUS, reason=ProviderReason.UNREADABLE_ANSWER)
+        )
+    code = body.get("code")
+    if isinstance(code, int) and code in CODES:
+        return _coded(CODES[code], code)
+    if status >= 500:
+        return _coded(_AGAIN, status)
+    return _coded(UNKNOWN, code if isinstance(code, int) else status)
+
+
+def _accepted(body: Mapping[str, Any]) -> Submitted:
+    cost, segments = body.get("total_cost"), body.get("number_of_sms_needed")
+    return Submitted(
+        answer=Answer.ACCEPTED,
+        provider_ref=str(body["sms_ticket"])[:100],
+        cost=float(cost) if isinstance(cost, int | float) else None,
+        currency="EUR",
+        segments=segments if isinstance(segments, int) else None,
+    )
+
+
+def _coded(meaning: Submitted, code: int) -> Submitted:
+    return Submitted(
+        answer=meaning.answer,
+        reason=meaning.reason,
+        code=str(code),
+        hold_s=meaning.hold_s,
+        dead_letter=meaning.dead_letter,
+    )
+
+
+def _json(content: bytes) -> Mapping[str, Any]:
+    try:
+        body = orjson.loads(content)
+    except orjson.JSONDecodeError:
+        return {}
+    return body if isinstance(body, dict) else {}
+
+
+def _retry_after_s(headers: Mapping[str, str]) -> float:
+    value = headers.get("Retry-After", "")
+    return min(float(value), 300.0) if value.isdecimal() else RATE_HOLD_S
+
+
+def _not_connected(error: aiohttp.ClientConnectorError) -> Submitted:
+    """Refused or unreachable: nothing was sent. Out of file handles is ours, and passes the same way."""
+    code = errno.errorcode.get(error.os_error.errno or 0) if error.os_error else None
+    return Submitted(answer=Answer.NOT_SENT, reason=ProviderReason.CONNECT_FAILED, code=code)
+
+
+@asynccontextmanager
+async def open_octopush(account: Account, login: str, key: SecretStr) -> AsyncIterator[Octopush]:
+    """Open the account's connections; they close when the block ends."""
+    headers = {
+        "api-login": login,
+        "api-key": key.get_secret_value(),
+        "Content-Type": "application/json",
+        "cache-control": "no-cache",
+    }
+    timeout = aiohttp.ClientTimeout(total=account.http_deadline_s, connect=account.http_deadline_s / 2)
+    connector = aiohttp.TCPConnector(limit=account.max_in_flight, keepalive_timeout=30)
+    async with aiohttp.ClientSession(
+        headers=headers, timeout=timeout, connector=connector, auto_decompress=True
+    ) as session:
+        yield Octopush(session, account)

@@ -1,0 +1,1 @@
+"""Edge: contacts, consents, ledger, keys; the only folder that imports SQLAlchemy."""

@@ -1,0 +1,209 @@
+"""
+One schema on two engines: SQLite for exactly one process, PostgreSQL for many.
+
+Every database error that leaves this folder is `StateUnavailable`, so that who asked holds and asks again.
+"""
+
+import fcntl
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+from alembic import command
+from alembic.config import Config as AlembicConfig
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy.exc import DBAPIError, ProgrammingError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+from sqlalchemy.pool import AsyncAdaptedQueuePool
+
+from worker.errors import ConfigurationError, Problem, StateUnavailable
+from worker.sealing import Pepper
+from worker.settings import DatabaseSettings
+from worker.state.tables import facts
+
+MIGRATIONS = Path(__file__).parent / "migrations"
+
+
+class Database:
+    """Transactions and reads; opened by `open_database`."""
+
+    def __init__(self, engine: AsyncEngine) -> None:
+        self._engine = engine
+        self._reading = engine.execution_options(isolation_level="AUTOCOMMIT")
+        self.is_postgresql = engine.dialect.name == "postgresql"
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[AsyncConnection]:
+        """
+        Run a transaction, committed when the block ends.
+
+        On SQLite it takes the one write lock at once; on PostgreSQL it is READ COMMITTED.
+
+        Raises:
+            StateUnavailable: The database does not answer, or two transactions collided.
+        """
+        with _translated():
+            async with self._engine.begin() as connection:
+                yield connection
+
+    @asynccontextmanager
+    async def reading(self) -> AsyncIterator[AsyncConnection]:
+        """
+        Read without a transaction: each statement sees what is committed by then.
+
+        Raises:
+            StateUnavailable: The database does not answer.
+        """
+        with _translated():
+            async with self._reading.connect() as connection:
+                yield connection
+
+    async def answers(self) -> bool:
+        """Return whether the database answers at all."""
+        try:
+            async with self.reading() as connection:
+                await connection.execute(sa.select(1))
+        except StateUnavailable:
+            return False
+        return True
+
+    async def lock_persons(self, connection: AsyncConnection, persons: set[str]) -> None:
+        """
+        Keep everybody else away from what *persons* agreed to until the transaction ends.
+
+        Taken in sorted order, so that two batches never wait for each other. SQLite has one writer anyway.
+        """
+        if self.is_postgresql and persons:
+            await connection.execute(_LOCK_PERSONS, {"persons": sorted(persons)})
+
+    async def claim_identity(self, deployment: str, pepper: Pepper) -> None:
+        """
+        Write down, or compare, whom this database belongs to.
+
+        Raises:
+            ConfigurationError: It was made under another pepper or deployment name.
+        """
+        async with self.transaction() as connection:
+            known = {row.name: row.value for row in await connection.execute(sa.select(facts))}
+            mine = {"deployment": deployment, "pepper": pepper.fingerprint}
+            for name, value in mine.items():
+                if name not in known:
+                    await connection.execute(facts.insert().values(name=name, value=value))
+                elif known[name] != value:
+                    message = f"made under another one ({known[name]}, this is {value}); every STOP in it would be lost"
+                    raise ConfigurationError([Problem("database", None, name, message)])
+
+
+# hashtextextended gives 64 bits: two persons who share a lock wait for each other now and then, no more.
+_LOCK_PERSONS = sa.text(
+    "SELECT pg_advisory_xact_lock(hashtextextended(person, 0)) FROM unnest(CAST(:persons AS text[])) AS person"
+)
+
+
+@contextmanager
+def _translated() -> Iterator[None]:
+    try:
+        yield
+    except ProgrammingError:
+        raise  # our mistake, not the database's
+    except (DBAPIError, PoolTimeout, OSError, TimeoutError) as error:
+        raise StateUnavailable(f"the database does not answer: {type(error).__name__}") from error
+
+
+@asynccontextmanager
+async def open_database(settings: DatabaseSettings) -> AsyncIterator[Database]:
+    """
+    Open the state store; connections close when the block ends.
+
+    Raises:
+        ConfigurationError: Another process has the SQLite file, or the schema is not of this version.
+    """
+    url = sa.make_url(settings.url.get_secret_value())
+    with _one_process(url):
+        engine = _engine(url, settings)
+        try:
+            yield Database(engine)
+        finally:
+            await engine.dispose()
+
+
+def _engine(url: sa.URL, settings: DatabaseSettings) -> AsyncEngine:
+    if url.get_backend_name() == "sqlite":
+        engine = create_async_engine(
+            url, poolclass=AsyncAdaptedQueuePool, pool_size=3, max_overflow=0, connect_args={"timeout": 30}
+        )
+        sa.event.listen(engine.sync_engine, "connect", _prepare_sqlite)
+        sa.event.listen(engine.sync_engine, "begin", _begin_sqlite)
+        return engine
+    return create_async_engine(
+        url,
+        pool_size=settings.pool,
+        max_overflow=0,
+        pool_timeout=settings.statement_timeout_s,
+        connect_args={
+            "command_timeout": settings.statement_timeout_s,
+            "timeout": settings.statement_timeout_s,
+            "server_settings": {"application_name": "sms-worker", "synchronous_commit": "on", "jit": "off"},
+        },
+    )
+
+
+def _prepare_sqlite(connection: Any, _: object) -> None:
+    connection.isolation_level = None
+    cursor = connection.cursor()
+    for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
+        cursor.execute(f"PRAGMA {pragma}")
+    cursor.close()
+
+
+def _begin_sqlite(connection: sa.Connection) -> None:
+    if connection.get_execution_options().get("isolation_level") != "AUTOCOMMIT":
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+
+@contextmanager
+def _one_process(url: sa.URL) -> Iterator[None]:
+    """Hold a lock beside a SQLite file: two workers on it would each keep the account's rate alone."""
+    if url.get_backend_name() != "sqlite" or not url.database or url.database == ":memory:":
+        yield
+        return
+    path = Path(url.database)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.with_suffix(".lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            message = "another worker has this SQLite file; for several processes use postgresql+asyncpg://"
+            raise ConfigurationError([Problem(str(path), None, "database.url", message)]) from error
+        yield
+
+
+def migrate(url: str) -> None:
+    """Bring the schema of *url* to this version. Runs its own event loop: call it before the worker's, or in a thread."""
+    command.upgrade(_alembic(url), "head")
+
+
+async def check_schema(database: Database, url: str) -> None:
+    """
+    Compare the schema with this version.
+
+    Raises:
+        ConfigurationError: It is older or newer.
+    """
+    async with database.reading() as connection:
+        found = await connection.run_sync(lambda sync: MigrationContext.configure(sync).get_current_revision())
+    wanted = ScriptDirectory.from_config(_alembic(url)).get_current_head()
+    if found != wanted:
+        message = f"the schema is at {found or 'nothing'}, this worker needs {wanted}; run `sms-worker db upgrade`"
+        raise ConfigurationError([Problem("database", None, "schema", message)])
+
+
+def _alembic(url: str) -> AlembicConfig:
+    config = AlembicConfig()
+    config.set_main_option("script_location", str(MIGRATIONS))
+    config.attributes["url"] = url
+    return config

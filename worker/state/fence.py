@@ -1,0 +1,113 @@
+"""The fence's transaction: lock, read, decide, write. What is decided is in `worker.delivery.fence`."""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from worker.delivery.accounts import Account
+from worker.delivery.fence import Ask, Reply, View, decide
+from worker.policy.consent import Act, DatedAct, Suppression
+from worker.state.database import Database
+from worker.state.ledger import Ledger
+from worker.state.tables import accounts, consents, db_now, ledger, projections, suppressions
+
+_LOCK_ACCOUNT = sa.select(accounts).where(accounts.c.name == sa.bindparam("account")).with_for_update()
+_NOW = sa.select(
+    db_now().label("now"),
+    sa.select(sa.func.count())
+    .where(
+        ledger.c.account == sa.bindparam("account"),
+        ledger.c.state == "claimed",
+        ledger.c.lease_until > db_now(),
+    )
+    .scalar_subquery()
+    .label("live_claims"),
+    sa.select(sa.func.min(projections.c.caught_up_at)).scalar_subquery().label("caught_up_at"),
+)
+_ACTS = (
+    sa.select(consents.c.person, consents.c.act, consents.c.purpose, sa.func.max(consents.c.at).label("at"))
+    .where(consents.c.person.in_(sa.bindparam("persons", expanding=True)))
+    .group_by(consents.c.person, consents.c.act, consents.c.purpose)
+    .union_all(
+        sa.select(suppressions.c.person, sa.literal("suppressed"), suppressions.c.scope, suppressions.c.at).where(
+            suppressions.c.person.in_(sa.bindparam("persons", expanding=True))
+        )
+    )
+)
+
+
+class FenceStore:
+    """Runs the fence of one account at a time, for a batch of messages."""
+
+    def __init__(self, database: Database, incarnation: str, projection_max_age_s: float) -> None:
+        self._database = database
+        self._ledger = Ledger(database)
+        self._incarnation = incarnation
+        self._max_age_s = projection_max_age_s
+
+    async def open_account(self, name: str) -> None:
+        """Make the account's row if it is new; its bucket starts empty."""
+        insert: Any = postgresql.insert if self._database.is_postgresql else sqlite.insert
+        async with self._database.transaction() as connection:
+            statement = insert(accounts).values(name=name, tokens=0.0, refilled_at=db_now()).on_conflict_do_nothing()
+            await connection.execute(statement)
+
+    async def pass_through(self, name: str, account: Account, asks: Sequence[Ask]) -> list[Reply]:
+        """
+        Decide *asks*, which are in order, in one transaction.
+
+        Raises:
+            StateUnavailable: The database does not answer; asking again finds what was decided.
+        """
+        async with self._database.transaction() as connection:
+            view = await self._read(connection, name, asks)
+            decision = decide(asks, view, name, account, self._incarnation, self._max_age_s)
+            await self._ledger.write(connection, decision.entries)
+            changed = accounts.update().where(accounts.c.name == name)
+            await connection.execute(
+                changed.values(tokens=decision.tokens, refilled_at=max(view.now, view.refilled_at))
+            )
+        return decision.replies
+
+    async def hold(self, name: str, seconds: float, reason: str) -> None:
+        """Keep every process from using the account for *seconds*; a longer hold stays."""
+        async with self._database.transaction() as connection:
+            until = db_now() + seconds
+            longer = accounts.update().where(accounts.c.name == name, accounts.c.held_until < until)
+            await connection.execute(longer.values(held_until=until, hold_reason=reason))
+
+    async def _read(self, connection: AsyncConnection, name: str, asks: Sequence[Ask]) -> View:
+        account = (await connection.execute(_LOCK_ACCOUNT, {"account": name})).one()
+        persons = {ask.person for ask in asks if ask.person is not None}
+        await self._database.lock_persons(connection, persons)
+        now = (await connection.execute(_NOW, {"account": name})).one()
+        acts, suppressed = await self._acts(connection, persons)
+        return View(
+            now=now.now,
+            tokens=account.tokens,
+            refilled_at=account.refilled_at,
+            held_until=account.held_until,
+            live_claims=now.live_claims,
+            entries=await self._ledger.load(connection, (ask.message_id for ask in asks)),
+            acts=acts,
+            suppressions=suppressed,
+            projection_age_s=None if now.caught_up_at is None else now.now - now.caught_up_at,
+        )
+
+    async def _acts(
+        self, connection: AsyncConnection, persons: set[str]
+    ) -> tuple[dict[str, list[DatedAct]], dict[str, list[Suppression]]]:
+        acts: dict[str, list[DatedAct]] = defaultdict(list)
+        suppressed: dict[str, list[Suppression]] = defaultdict(list)
+        for person, act, purpose, at in (
+            await connection.execute(_ACTS, {"persons": sorted(persons)}) if persons else ()
+        ):
+            if act == "suppressed":
+                suppressed[person].append(Suppression(purpose, act))
+            else:
+                acts[person].append(DatedAct(Act(act), purpose, at))
+        return acts, suppressed

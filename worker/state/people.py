@@ -1,0 +1,71 @@
+"""Contacts and the keys of people: what is known of whom a message is for."""
+
+from collections.abc import Iterable
+from typing import Any
+
+import orjson
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from worker.people import Contact, Known
+from worker.sealing import Erased, KeyRing
+from worker.state.database import Database
+from worker.state.tables import contacts, db_now, person_keys
+
+_SELECT = (
+    sa.select(person_keys, contacts.c.person, contacts.c.country, contacts.c.sealed)
+    .join_from(person_keys, contacts, contacts.c.subject == person_keys.c.subject, isouter=True)
+    .where(person_keys.c.subject.in_(sa.bindparam("subjects", expanding=True)))
+)
+
+
+class People:
+    """Looks people up, many at a time."""
+
+    def __init__(self, database: Database, ring: KeyRing) -> None:
+        self._database = database
+        self._ring = ring
+
+    async def load(self, subjects: Iterable[str], *, create_keys: bool = False) -> dict[str, Known]:
+        """
+        Return what is known under each of *subjects* (keyed hashes); make missing keys if asked to.
+
+        Raises:
+            StateUnavailable: The database does not answer.
+        """
+        wanted = set(subjects)
+        if not wanted:
+            return {}
+        async with self._database.reading() as connection:
+            known = await self.read(connection, wanted)
+        if create_keys and (missing := wanted - known.keys()):
+            async with self._database.transaction() as connection:
+                await self.create_keys(connection, missing)
+            async with self._database.reading() as connection:
+                known |= await self.read(connection, missing)
+        return known
+
+    async def read(self, connection: AsyncConnection, subjects: Iterable[str]) -> dict[str, Known]:
+        """Return what is known under each of *subjects*."""
+        rows = await connection.execute(_SELECT, {"subjects": list(subjects)})
+        return {row.subject: self._known(row) for row in rows}
+
+    async def create_keys(self, connection: AsyncConnection, subjects: Iterable[str]) -> None:
+        """Make a key for each of *subjects* that has none; sorted, so that two batches never wait for each other."""
+        insert: Any = postgresql.insert if self._database.is_postgresql else sqlite.insert
+        statement = insert(person_keys).values(created_at=db_now()).on_conflict_do_nothing()
+        rows = []
+        for subject in sorted(subjects):
+            key, wrapped = self._ring.new_key(subject)
+            rows.append({"subject": subject, "key_id": key.key_id, "ring_key": self._ring.current, "wrapped": wrapped})
+        await connection.execute(statement, rows)
+
+    def _known(self, row: Any) -> Known:
+        key = self._ring.unwrap(row.subject, row.key_id, row.ring_key, row.wrapped)
+        if row.sealed is None:
+            return Known(key)
+        try:
+            return Known(key, Contact(person=row.person, country=row.country, **orjson.loads(key.open(row.sealed))))
+        except Erased:
+            return Known(key)

@@ -1,0 +1,173 @@
+"""
+Contact and consent events become rows, by the time of the act and not of its arrival.
+
+Every write takes the lock of the persons it concerns, the same that the fence takes, so that no text starts
+after a withdrawal has been committed and the claim's start window is over.
+"""
+
+from collections.abc import Collection, Sequence
+from typing import Any
+
+import orjson
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from schemas.events import ControlData
+from schemas.events.consent import ConsentGranted, ConsentRevoked
+from schemas.events.contact import ContactErased, ContactUpdated
+from worker.people import Change
+from worker.policy.consent import ALL_PURPOSES, Act
+from worker.policy.number import Number, parse_number
+from worker.sealing import Pepper
+from worker.state.database import Database
+from worker.state.people import People
+from worker.state.tables import consents, contacts, db_now, person_keys, projections
+
+
+class Projector:
+    """Writes control events, a batch a transaction."""
+
+    def __init__(self, database: Database, people: People, pepper: Pepper) -> None:
+        self._database = database
+        self._people = people
+        self._pepper = pepper
+
+    async def project(self, changes: Sequence[Change]) -> None:
+        """
+        Write *changes* in their order; writing them again changes nothing.
+
+        Raises:
+            StateUnavailable: The database does not answer; nothing was written.
+        """
+        async with self._database.transaction() as connection:
+            await self._database.lock_persons(connection, await self._persons(connection, changes))
+            await self._people.create_keys(connection, {self._subject(change.data) for change in changes})
+            for change in changes:
+                match change.data:
+                    case ContactUpdated():
+                        await self._update(connection, change.data, change)
+                    case ContactErased():
+                        await self._erase(connection, change.data, change)
+                    case ConsentGranted() | ConsentRevoked():
+                        await self._consent(connection, change.data, change)
+
+    async def caught_up(self, positions: Sequence[tuple[str, int]], behind_s: float = 0.0) -> None:
+        """Write down that these partitions have been read up to *behind_s* seconds ago."""
+        insert: Any = postgresql.insert if self._database.is_postgresql else sqlite.insert
+        statement = insert(projections).values(
+            topic=sa.bindparam("topic"), partition=sa.bindparam("partition"), caught_up_at=db_now() - behind_s
+        )
+        statement = statement.on_conflict_do_update(
+            index_elements=["topic", "partition"], set_={"caught_up_at": statement.excluded.caught_up_at}
+        )
+        async with self._database.transaction() as connection:
+            await connection.execute(
+                statement, [{"topic": topic, "partition": partition} for topic, partition in positions]
+            )
+
+    async def begin(self, topics: Collection[str]) -> bool:
+        """Forget partitions of topics that are read no more; return whether nothing was ever projected."""
+        async with self._database.transaction() as connection:
+            await connection.execute(projections.delete().where(projections.c.topic.not_in(topics)))
+            return not await connection.scalar(sa.select(sa.func.count()).select_from(projections))
+
+    def _subject(self, data: ControlData) -> str:
+        who = data.addressees()[0]
+        if who.contact_id is not None:
+            return self._pepper.name("contact", who.contact_id)
+        return self._person(who.phone or "")
+
+    def _person(self, phone: str) -> str:
+        number = parse_number(phone)
+        return self._pepper.name("phone", number.e164 if isinstance(number, Number) else phone)
+
+    async def _persons(self, connection: AsyncConnection, changes: Sequence[Change]) -> set[str]:
+        """Return everybody whom *changes* concern, by the numbers named and the numbers on file."""
+        rows = await connection.execute(
+            sa.select(contacts.c.person).where(
+                contacts.c.subject.in_({self._subject(change.data) for change in changes})
+            )
+        )
+        named = {self._person(phone) for change in changes if (phone := _phone(change.data))}
+        return named | {person for (person,) in rows if person}
+
+    async def _update(self, connection: AsyncConnection, data: ContactUpdated, change: Change) -> None:
+        subject, person = self._subject(data), self._person(data.phone)
+        key = (await self._people.read(connection, {subject}))[subject].key
+        number = parse_number(data.phone)
+        card = data.model_dump(
+            mode="json", include={"phone", "first_name", "last_name", "locale", "zone", "attributes"}
+        )
+        row = {
+            "subject": subject,
+            "person": person,
+            "country": number.country if isinstance(number, Number) else None,
+            "version": change.at,
+            "sealed": key.seal(orjson.dumps(card)) if key else None,
+        }
+        if await self._replace(connection, row):
+            pending = consents.update().where(consents.c.subject == subject, consents.c.person.is_(None))
+            await connection.execute(pending.values(person=person))
+
+    async def _erase(self, connection: AsyncConnection, data: ContactErased, change: Change) -> None:
+        subject = self._subject(data)
+        row = {"subject": subject, "person": None, "country": None, "version": change.at, "sealed": None}
+        if await self._replace(connection, row):
+            forgotten = {subject} | ({self._person(data.phone)} if data.phone else set())
+            await connection.execute(person_keys.delete().where(person_keys.c.subject.in_(forgotten)))
+
+    async def _replace(self, connection: AsyncConnection, row: dict[str, Any]) -> bool:
+        """Write a contact unless a newer one stands; return whether it was written."""
+        insert: Any = postgresql.insert if self._database.is_postgresql else sqlite.insert
+        statement = insert(contacts).values(**row)
+        newer = statement.on_conflict_do_update(
+            index_elements=["subject"],
+            set_={name: statement.excluded[name] for name in row if name != "subject"},
+            where=contacts.c.version < statement.excluded.version,
+        )
+        return bool((await connection.execute(newer)).rowcount)
+
+    async def _consent(
+        self, connection: AsyncConnection, data: ConsentGranted | ConsentRevoked, change: Change
+    ) -> None:
+        subject = self._subject(data)
+        key = (await self._people.read(connection, {subject}))[subject].key
+        record = change.record
+        row = {
+            "subject": subject,
+            "person": await self._person_of(connection, data, subject),
+            "at": change.at,
+            "channel": data.channel,
+            "wording_version": data.wording_version if isinstance(data, ConsentGranted) else None,
+            "event_id": change.event_id,
+            "topic": record.topic,
+            "partition": record.partition,
+            "offset": record.offset,
+            "sealed": key.seal(record.value or b"") if key else b"",
+        }
+        insert: Any = postgresql.insert if self._database.is_postgresql else sqlite.insert
+        statement = insert(consents).values(recorded_at=db_now()).on_conflict_do_nothing()
+        await connection.execute(
+            statement, [{**row, "act": act.value, "purpose": purpose} for act, purpose in _acts(data)]
+        )
+
+    async def _person_of(
+        self, connection: AsyncConnection, data: ConsentGranted | ConsentRevoked, subject: str
+    ) -> str | None:
+        if data.recipient.phone:
+            return self._person(data.recipient.phone)
+        person: str | None = await connection.scalar(sa.select(contacts.c.person).where(contacts.c.subject == subject))
+        return person
+
+
+def _phone(data: ControlData) -> str | None:
+    return data.recipient.phone if isinstance(data, ConsentGranted | ConsentRevoked) else data.phone
+
+
+def _acts(data: ConsentGranted | ConsentRevoked) -> list[tuple[Act, str]]:
+    if isinstance(data, ConsentGranted):
+        return [(Act.GRANTED, purpose) for purpose in data.purposes]
+    if data.block:
+        return [(Act.BLOCKED, ALL_PURPOSES)]
+    return [(Act.REVOKED, purpose) for purpose in data.purposes or (ALL_PURPOSES,)]

@@ -1,0 +1,135 @@
+"""The schema. Times are seconds since 1970 by the database's own clock, unless a column says otherwise."""
+
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.functions import GenericFunction
+
+metadata = sa.MetaData()
+
+
+class db_now(GenericFunction[float]):  # noqa: N801  reads as a function in SQL
+    """The database's clock, in seconds since 1970; it moves on within a transaction."""
+
+    type = sa.Double()
+    inherit_cache = True
+
+
+@compiles(db_now, "postgresql")
+def _now_postgresql(element: Any, compiler: Any, **kw: Any) -> str:
+    del element, compiler, kw
+    return "extract(epoch from clock_timestamp())::double precision"
+
+
+@compiles(db_now, "sqlite")
+def _now_sqlite(element: Any, compiler: Any, **kw: Any) -> str:
+    del element, compiler, kw
+    return "((julianday('now') - 2440587.5) * 86400.0)"
+
+
+# What this database belongs to: the deployment's name, the pepper's fingerprint.
+facts = sa.Table(
+    "facts",
+    metadata,
+    sa.Column("name", sa.String(40), primary_key=True),
+    sa.Column("value", sa.Text, nullable=False),
+)
+
+# A data key per person, wrapped by the key ring. Deleting a row forgets the person.
+person_keys = sa.Table(
+    "person_keys",
+    metadata,
+    sa.Column("subject", sa.String(40), primary_key=True),
+    sa.Column("key_id", sa.LargeBinary(8), nullable=False),
+    sa.Column("ring_key", sa.String(60), nullable=False),
+    sa.Column("wrapped", sa.LargeBinary(80), nullable=False),
+    sa.Column("created_at", sa.Double, nullable=False),
+)
+
+# Who a contact id is. `version` is the time of the event that wrote it; an erased contact stays as an empty row.
+contacts = sa.Table(
+    "contacts",
+    metadata,
+    sa.Column("subject", sa.String(40), primary_key=True),
+    sa.Column("person", sa.String(40), index=True),
+    sa.Column("country", sa.String(2)),
+    sa.Column("version", sa.Double, nullable=False),
+    sa.Column("sealed", sa.LargeBinary),
+)
+
+# What people did, append-only. `person` is null while the contact's number is not known yet.
+consents = sa.Table(
+    "consents",
+    metadata,
+    sa.Column("id", sa.BigInteger().with_variant(sa.Integer, "sqlite"), primary_key=True, autoincrement=True),
+    sa.Column("subject", sa.String(40), nullable=False, index=True),
+    sa.Column("person", sa.String(40)),
+    sa.Column("act", sa.String(10), nullable=False),
+    sa.Column("purpose", sa.String(40), nullable=False),
+    sa.Column("at", sa.Double, nullable=False, comment="the event's own time"),
+    sa.Column("channel", sa.String(20)),
+    sa.Column("wording_version", sa.String(60)),
+    sa.Column("event_id", sa.String(512), nullable=False),
+    sa.Column("topic", sa.String(249), nullable=False),
+    sa.Column("partition", sa.Integer, nullable=False),
+    sa.Column("offset", sa.BigInteger, nullable=False),
+    sa.Column("sealed", sa.LargeBinary, nullable=False, comment="the record itself, as proof"),
+    sa.Column("recorded_at", sa.Double, nullable=False),
+    sa.UniqueConstraint("topic", "partition", "offset", "purpose", "act", name="consents_record"),
+    sa.Index("consents_person", "person", "act", "purpose", "at"),
+)
+
+# Numbers that somebody else than their owner decided not to text; no number is kept.
+suppressions = sa.Table(
+    "suppressions",
+    metadata,
+    sa.Column("person", sa.String(40), primary_key=True),
+    sa.Column("scope", sa.String(12), primary_key=True, comment="marketing or everything"),
+    sa.Column("reason", sa.String(40), nullable=False),
+    sa.Column("at", sa.Double, nullable=False),
+)
+
+# Up to when each partition of the control intake has been read.
+projections = sa.Table(
+    "projections",
+    metadata,
+    sa.Column("topic", sa.String(249), primary_key=True),
+    sa.Column("partition", sa.Integer, primary_key=True),
+    sa.Column("caught_up_at", sa.Double, nullable=False),
+)
+
+# An account's token bucket and hold.
+accounts = sa.Table(
+    "accounts",
+    metadata,
+    sa.Column("name", sa.String(60), primary_key=True),
+    sa.Column("tokens", sa.Double, nullable=False),
+    sa.Column("refilled_at", sa.Double, nullable=False),
+    sa.Column("held_until", sa.Double, nullable=False, server_default="0"),
+    sa.Column("hold_reason", sa.String(60)),
+)
+
+# What was sent. See `worker.delivery.ledger` for the states.
+ledger = sa.Table(
+    "ledger",
+    metadata,
+    sa.Column("message_id", sa.Uuid(as_uuid=False), primary_key=True),
+    sa.Column("fingerprint", sa.String(20), nullable=False),
+    sa.Column("state", sa.String(12), nullable=False),
+    sa.Column("attempt", sa.Integer, nullable=False),
+    sa.Column("reuse", sa.Boolean, nullable=False),
+    sa.Column("holder", sa.String(60)),
+    sa.Column("account", sa.String(60)),
+    sa.Column("lease_until", sa.Double),
+    sa.Column("ref_since", sa.Double),
+    sa.Column("ambiguous", sa.Boolean, nullable=False),
+    sa.Column("outcome", sa.LargeBinary),
+    sa.Column("updated_at", sa.Double, nullable=False),
+    sa.Index(
+        "ledger_claims",
+        "account",
+        postgresql_where=sa.text("state = 'claimed'"),
+        sqlite_where=sa.text("state = 'claimed'"),
+    ),
+)
