@@ -1,0 +1,139 @@
+"""A worker, whole: opens every part in order, runs them, and closes them in the other."""
+
+import asyncio
+import gc
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from enum import StrEnum
+
+import structlog
+
+from schemas.messages import Lane
+from worker import __version__
+from worker.clock import Clock, SystemClock
+from worker.kafka.keyed import KeyedRunner
+from worker.kafka.source import Source
+from worker.parts import Stage, open_router, open_senders, open_shared
+from worker.routing.loading import Configuration
+from worker.settings import Intake
+from worker.state.database import Database
+from worker.telemetry import metrics
+from worker.web.server import open_web
+
+log = structlog.get_logger(__name__)
+PING_EVERY_S = 2.0
+
+
+class Role(StrEnum):
+    """What a process does."""
+
+    ROUTER = "router"
+    SENDER = "sender"
+
+
+class Worker:
+    """
+    Every part of a process, open.
+
+    Attributes:
+        port: Of health and metrics.
+    """
+
+    def __init__(self, configuration: Configuration, stage: Stage, database: Database, clock: Clock) -> None:
+        self._drain_s = configuration.settings.drain_s
+        self._stage = stage
+        self._database = database
+        self._database_answers = True
+        self._clock = clock
+        self.port = 0
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Work until *stop*; then finish what is under way, publish, commit, and return."""
+        services = {**self._stage.services, "database-ping": self._ping}
+        async with asyncio.TaskGroup() as background:
+            tasks = [background.create_task(_forever(run, name), name=name) for name, run in services.items()]
+            async with asyncio.TaskGroup() as runners:
+                await self._start(runners, stop)
+                log.info("worker.running", runners=list(self._stage.runners), port=self.port)
+                await stop.wait()
+                for queue in self._stage.queues:
+                    queue.close()
+            for task in tasks:
+                task.cancel()
+        log.info("worker.stopped")
+
+    async def _start(self, tasks: asyncio.TaskGroup, stop: asyncio.Event) -> None:
+        """Contacts and consents first: what is read next depends on them."""
+        others = dict(self._stage.runners)
+        if (control := others.pop(Intake.CONTROL, None)) is not None:
+            await control.source.start()
+            tasks.create_task(control.run(stop, self._drain_s), name="control")
+            await self._catch_up(control.source, stop)
+        await asyncio.gather(*(runner.source.start() for runner in others.values()))
+        for name, runner in others.items():
+            tasks.create_task(runner.run(stop, self._drain_s), name=name)
+        gc.collect()
+        gc.freeze()  # what lives as long as the process is never looked at again
+        gc.set_threshold(50_000, 20, 20)
+
+    async def _catch_up(self, source: Source, stop: asyncio.Event) -> None:
+        """At the very first start nobody's consent is known: read who agreed before anything else is read."""
+        while self._stage.first_start and not stop.is_set():
+            if source.ready.is_set() and (not source.positions() or source.caught_up()):
+                return
+            await self._clock.sleep(0.1)
+
+    async def _ping(self) -> None:
+        """Know whether the state store answers, for readiness."""
+        while True:
+            self._database_answers = await self._database.answers()
+            await self._clock.sleep(PING_EVERY_S)
+
+    def readiness(self) -> Mapping[str, bool]:
+        """Return which parts work; the process is ready when all do."""
+        stage = self._stage
+        parts = {str(name): runner.source.ready.is_set() for name, runner in stage.runners.items()}
+        written = not any(sink.held for sink in stage.sinks.values())
+        return {**parts, "database": self._database_answers, "kafka_writes": written}
+
+    def observe(self) -> None:
+        """Set the gauges that are looked up rather than counted."""
+        for name, runner in self._stage.runners.items():
+            for topic, lag in runner.source.lag().items():
+                metrics.LAG.labels(name, topic).set(lag)
+            metrics.REBALANCES.labels(name).set(runner.source.rebalances)
+            if isinstance(runner, KeyedRunner):
+                metrics.MESSAGES_IN_FLIGHT.labels(name).set(runner.in_flight)
+        for queue in self._stage.queues:
+            metrics.FENCE_QUEUE.labels(queue.name).set(len(queue))
+        for name, sink in self._stage.sinks.items():
+            metrics.HELD_WRITES.labels(name).set(sink.held)
+
+
+async def _forever(run: Callable[[], Awaitable[None]], name: str) -> None:
+    await run()
+    raise RuntimeError(f"{name} ended, and the worker cannot go on without it")
+
+
+@asynccontextmanager
+async def open_worker(
+    configuration: Configuration, roles: Collection[Role], lanes: Collection[Lane], clock: Clock | None = None
+) -> AsyncIterator[Worker]:
+    """
+    Open what *roles* need, for these *lanes*; everything closes when the block ends.
+
+    Raises:
+        ConfigurationError: A secret is missing, or the database is another deployment's or version's.
+        StateUnavailable: The database does not answer at the start.
+    """
+    settings, clock = configuration.settings, clock or SystemClock()
+    async with AsyncExitStack() as stack:
+        shared, stage = await open_shared(configuration, clock, stack), Stage()
+        if Role.ROUTER in roles:
+            await open_router(shared, stage, stack)
+        if Role.SENDER in roles:
+            await open_senders(shared, stage, lanes, stack)
+        worker = Worker(configuration, stage, shared.database, clock)
+        worker.port = await stack.enter_async_context(open_web(settings.web, worker.readiness, worker.observe))
+        metrics.INFO.labels(__version__, settings.deployment).set(1)
+        yield worker

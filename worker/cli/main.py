@@ -1,0 +1,82 @@
+"""The commands, and how a failure looks."""
+
+import sys
+
+import typer
+from rich.console import Console
+
+from worker import __version__
+from worker.cli import check, demo, explain, run, sandbox, schemas, segments, send_test, topics
+from worker.errors import ConfigurationError, WorkerError
+
+EXIT_FAILED, EXIT_CONFIGURATION = 1, 3
+
+app = typer.Typer(
+    name="sms-worker",
+    help="Turn domain events on Kafka into the right SMS for the right person, once, or into a recorded reason not to.\n\n"
+    "Start with `sms-worker demo`, then `sms-worker explain EVENT.json`.",
+    no_args_is_help=True,
+    pretty_exceptions_show_locals=False,
+    add_completion=False,
+    rich_markup_mode="markdown",
+)
+app.command()(run.run)
+app.command()(demo.demo)
+app.command()(check.check)
+app.command()(explain.explain)
+app.command()(segments.segments)
+app.command("send-test")(send_test.send_test)
+app.command()(sandbox.sandbox)
+app.add_typer(topics.app, name="topics")
+app.add_typer(schemas.app, name="schemas")
+app.add_typer(run.db, name="db")
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        typer.echo(__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: bool = typer.Option(False, "--version", callback=_version, is_eager=True, help="Print the version."),
+) -> None:
+    del version
+
+
+def main() -> None:
+    """Run the command line; exit codes: 0 done, 1 failed, 2 usage, 3 configuration."""
+    console = Console(stderr=True, soft_wrap=True, highlight=False)
+    try:
+        app()
+    except ConfigurationError as error:
+        console.print(
+            f"[bold red]{len(error.problems)} problem{'s'[: len(error.problems) > 1]} in the configuration[/]"
+        )
+        for problem in error.problems:
+            console.print(str(problem), markup=False)
+        sys.exit(EXIT_CONFIGURATION)
+    except BaseExceptionGroup as group:
+        leaves = list(_leaves(group))
+        if not all(isinstance(leaf, WorkerError) for leaf in leaves):
+            raise
+        _tell_all(console, leaves)
+    except WorkerError as error:
+        _tell_all(console, [error])
+
+
+def _tell_all(console: Console, errors: list[BaseException]) -> None:
+    """Print each error and its causes, a line each, and exit."""
+    for error in errors:
+        cause: BaseException | None = error
+        while cause is not None:
+            console.print(f"{type(cause).__name__}: {cause}", markup=False)
+            cause = cause.__cause__
+    sys.exit(EXIT_CONFIGURATION if any(isinstance(error, ConfigurationError) for error in errors) else EXIT_FAILED)
+
+
+def _leaves(group: BaseExceptionGroup[BaseException]) -> "list[BaseException]":
+    return [
+        leaf for one in group.exceptions for leaf in (_leaves(one) if isinstance(one, BaseExceptionGroup) else [one])
+    ]

@@ -1,0 +1,58 @@
+"""`run`, and `db upgrade`."""
+
+from typing import Annotated
+
+import typer
+import uvloop
+
+from schemas.messages import Lane
+from worker.app import Role, open_worker
+from worker.cli.options import DEFAULT_CONFIG, ConfigOption
+from worker.lifecycle import stop_on_signals
+from worker.routing.loading import Configuration, load_configuration
+from worker.settings import load_settings
+from worker.state.database import migrate
+from worker.telemetry.log import set_up_logging
+
+db = typer.Typer(help="The state store's schema.", no_args_is_help=True)
+
+
+def run(
+    config: ConfigOption = DEFAULT_CONFIG,
+    role: Annotated[
+        list[Role] | None,
+        typer.Option(help="What this process does; all roles unless named. May be repeated."),
+    ] = None,
+    lane: Annotated[
+        list[Lane] | None, typer.Option(help="Which lanes it sends; all unless named. May be repeated.")
+    ] = None,
+    log_level: Annotated[
+        str, typer.Option(envvar="SMS_WORKER_LOG_LEVEL", help="DEBUG, INFO, WARNING or ERROR.")
+    ] = "INFO",
+    pretty: Annotated[bool, typer.Option(help="Logs for people instead of JSON.")] = False,
+) -> None:
+    """
+    Run the worker until SIGTERM or Ctrl-C, then finish what is under way and exit 0.
+
+    By default one process does everything. In production the urgent sender is a process of its own:
+    `sms-worker run --role sender --lane urgent`.
+    """
+    set_up_logging(log_level, pretty=pretty)
+    configuration = load_configuration(config)
+    url = configuration.settings.database.url.get_secret_value()
+    if url.startswith("sqlite"):  # the embedded store belongs to this process alone
+        migrate(url)
+    uvloop.run(_run(configuration, role or list(Role), lane or list(Lane)))
+
+
+async def _run(configuration: Configuration, roles: list[Role], lanes: list[Lane]) -> None:
+    with stop_on_signals() as stop:
+        async with open_worker(configuration, roles, lanes) as worker:
+            await worker.run(stop)
+
+
+@db.command("upgrade")
+def upgrade(config: ConfigOption = DEFAULT_CONFIG) -> None:
+    """Bring the state store's schema to this version. Workers refuse to start on another one."""
+    migrate(load_settings(config / "worker.yaml").database.url.get_secret_value())
+    typer.echo("the schema is up to date", err=True)

@@ -1,0 +1,1 @@
+"""Edge: reading, committing and writing records; the only folder that imports aiokafka."""

@@ -1,0 +1,76 @@
+"""How the client is set up, and why."""
+
+import ssl
+from typing import Any
+
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.coordinator.assignors.roundrobin import RoundRobinPartitionAssignor
+
+from worker.settings import KafkaSettings
+
+# Tansu polls instead of waking a waiting fetch: half of the longest wait is added to each record's way.
+EMBEDDED_FETCH_WAIT_MS, FETCH_WAIT_MS = 20, 100
+REQUEST_TIMEOUT_MS = 15_000
+
+
+def connection(settings: KafkaSettings) -> dict[str, Any]:
+    """Return what every client needs to reach the broker."""
+    options: dict[str, Any] = {
+        "bootstrap_servers": settings.bootstrap_servers,
+        "security_protocol": settings.security_protocol,
+        "client_id": f"{settings.prefix}-worker",
+        "request_timeout_ms": REQUEST_TIMEOUT_MS,
+        "metadata_max_age_ms": 60_000,
+    }
+    if "SSL" in settings.security_protocol:
+        options["ssl_context"] = ssl.create_default_context(cafile=settings.ca_file)
+    if "SASL" in settings.security_protocol:
+        options |= {
+            "sasl_mechanism": settings.sasl_mechanism,
+            "sasl_plain_username": settings.username,
+            "sasl_plain_password": settings.password.get_secret_value() if settings.password else None,
+        }
+    return options
+
+
+def make_consumer(settings: KafkaSettings, group: str, *, drain_s: float, urgent: bool) -> AIOKafkaConsumer:
+    """
+    Return a consumer of *group*, not started.
+
+    Bytes in, bytes out: a deserializer that raises would leave the position where it is, for ever. One assignor:
+    the client joins once per assignor, and the sticky one shares its state among all consumers of a process.
+    """
+    return AIOKafkaConsumer(
+        **connection(settings),
+        group_id=group,
+        enable_auto_commit=False,
+        auto_offset_reset="earliest",  # `latest` would jump over records silently when an offset is out of range
+        isolation_level="read_uncommitted" if settings.embedded else "read_committed",  # an aborted order must not text
+        partition_assignment_strategy=(RoundRobinPartitionAssignor,),
+        session_timeout_ms=int((10 if urgent and not settings.embedded else settings.session_timeout_s) * 1000),
+        heartbeat_interval_ms=1_000,
+        rebalance_timeout_ms=int(max(10.0, drain_s * 3) * 1000),
+        max_poll_interval_ms=300_000,  # polling never waits for work, so this only catches a dead poller
+        fetch_max_wait_ms=EMBEDDED_FETCH_WAIT_MS if settings.embedded else (50 if urgent else FETCH_WAIT_MS),
+        max_partition_fetch_bytes=1024 * 1024,
+        fetch_max_bytes=8 * 1024 * 1024,
+    )
+
+
+def make_producer(settings: KafkaSettings) -> AIOKafkaProducer:
+    """
+    Return a producer, not started.
+
+    Plain, not idempotent: with idempotence one record that the broker refuses fails every later send to its partition.
+    Ids absorb duplicates, and one batch in flight per partition keeps the order.
+    """
+    return AIOKafkaProducer(
+        **connection(settings), acks="all", enable_idempotence=False, linger_ms=0, max_batch_size=256 * 1024
+    )
+
+
+def make_admin(settings: KafkaSettings) -> AIOKafkaAdminClient:
+    """Return an admin client, not started."""
+    options = connection(settings)
+    return AIOKafkaAdminClient(**options)

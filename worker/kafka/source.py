@@ -1,0 +1,206 @@
+"""
+A consumer and what it owns: assignments, positions, commits.
+
+Any rebalance makes a new assignment: what was paused is not, and positions go back to what was committed, for partitions
+that were kept as well. So everything is built anew at each assignment, and a commit belongs to the assignment that
+computed it: the last one ends inside the revoke callback, and none starts until partitions are assigned again.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
+from typing import Any, Literal
+
+import structlog
+from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener
+from aiokafka.errors import CommitFailedError, KafkaError
+from aiokafka.structs import OffsetAndMetadata, TopicPartition
+
+from worker.kafka.tracker import OffsetTracker
+from worker.records import Record
+
+log = structlog.get_logger(__name__)
+COMMIT_DEADLINE_S = 5.0
+
+
+class Assigned:
+    """One assignment of one partition; the object is its epoch."""
+
+    __slots__ = ("committed", "key", "lost", "tracker")
+
+    def __init__(self, key: TopicPartition, position: int) -> None:
+        self.key = key
+        self.tracker = OffsetTracker(position)
+        self.committed = position
+        self.lost = False
+
+
+class Source:
+    """
+    Reads topics as a member of a group.
+
+    Args:
+        consumer: Not started.
+        starts: Topic to where a group without offsets begins.
+        before_revoke: Finishes what it can of the partitions about to go; bounded by the caller.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        consumer: AIOKafkaConsumer,
+        starts: Mapping[str, Literal["earliest", "latest"]],
+        before_revoke: Callable[[], Awaitable[None]],
+    ) -> None:
+        self.name = name
+        self._consumer = consumer
+        self._starts = starts
+        self._before_revoke = before_revoke
+        self._assigned: dict[TopicPartition, Assigned] = {}
+        self._committing: asyncio.Task[None] | None = None
+        self._may_commit = False
+        self._paused = False
+        self.rebalances = 0
+        self.ready = asyncio.Event()
+
+    async def start(self) -> None:
+        """Connect and join the group."""
+        self._consumer.subscribe(topics=list(self._starts), listener=_Listener(self))
+        await self._consumer.start()
+
+    async def stop(self) -> None:
+        """Commit what is finished and leave the group."""
+        await self.commit()
+        self._may_commit = False
+        with suppress(TimeoutError):
+            async with asyncio.timeout(COMMIT_DEADLINE_S * 2):
+                await self._consumer.stop()
+
+    async def poll(self, most: int, wait_s: float) -> list[tuple[Assigned, Record]]:
+        """
+        Return up to *most* records, partition by partition in order.
+
+        Never cancelled: that would leave the client's guard against dead pollers switched off for ever.
+        """
+        batches = await self._consumer.getmany(timeout_ms=int(wait_s * 1000), max_records=most)
+        records = []
+        for key, batch in batches.items():
+            if (assigned := self._assigned.get(key)) is None:
+                continue
+            for polled in batch:
+                assigned.tracker.observe(polled.offset)
+                records.append((assigned, _record(polled)))
+        return records
+
+    def pause(self, *, paused: bool) -> None:
+        """Stop or resume fetching; the flags are put again after a rebalance."""
+        if paused != self._paused:
+            (self._consumer.pause if paused else self._consumer.resume)(*self._assigned)
+            self._paused = paused
+
+    async def commit(self) -> None:
+        """Commit what is finished, one commit at a time, within its deadline; a refused one is tried again later."""
+        if self._committing is None or self._committing.done():
+            offsets = {
+                each: each.tracker.committable
+                for each in self._assigned.values()
+                if each.tracker.committable > each.committed
+            }
+            if not offsets or not self._may_commit:
+                return
+            self._committing = asyncio.create_task(self._commit(offsets), name=f"commit-{self.name}")
+        await asyncio.wait({self._committing}, timeout=COMMIT_DEADLINE_S)
+
+    async def _commit(self, offsets: Mapping[Assigned, int]) -> None:
+        try:
+            await self._consumer.commit({each.key: OffsetAndMetadata(offset, "") for each, offset in offsets.items()})
+        except CommitFailedError:
+            log.info("kafka.commit_superseded", source=self.name)
+        except KafkaError as error:
+            log.warning("kafka.commit_failed", source=self.name, error=type(error).__name__)
+        else:
+            for each, offset in offsets.items():
+                each.committed = offset
+
+    def lag(self) -> dict[str, int]:
+        """Return unread and unfinished records by topic, as far as the last fetch knew."""
+        lag: dict[str, int] = dict.fromkeys(self._starts, 0)
+        for key, each in self._assigned.items():
+            end = self._consumer.highwater(key)
+            lag[key.topic] += max(0, (end or 0) - each.tracker.committable)
+        return lag
+
+    def caught_up(self) -> bool:
+        """Return whether every record that the last fetches knew of is finished; false while nothing is assigned."""
+        return bool(self._assigned) and all(
+            (end := self._consumer.highwater(key)) is not None and each.tracker.committable >= end
+            for key, each in self._assigned.items()
+        )
+
+    def positions(self) -> list[tuple[str, int]]:
+        """Return the partitions that are assigned."""
+        return [(key.topic, key.partition) for key in self._assigned]
+
+    async def revoked(self) -> None:
+        """Finish, commit, forget; runs inside the rebalance, while the whole group waits."""
+        await self._before_revoke()
+        await self.commit()
+        self._may_commit = False
+        for each in self._assigned.values():
+            each.lost = True
+        self._assigned = {}
+
+    async def assigned(self, keys: Iterable[TopicPartition]) -> None:
+        """Build everything anew."""
+        keys = set(keys)
+        if keys:
+            self._consumer.pause(*keys)  # first, as fetching may begin at the next await
+        self.rebalances += 1
+        positions = await self._positions(keys)
+        self._assigned = {key: Assigned(key, positions[key]) for key in keys}
+        self._may_commit = True
+        if keys and not self._paused:
+            self._consumer.resume(*keys)
+        self.ready.set()
+        log.info("kafka.assigned", source=self.name, partitions=len(keys))
+
+    async def _positions(self, keys: set[TopicPartition]) -> dict[TopicPartition, int]:
+        committed = {key: await self._consumer.committed(key) for key in sorted(keys)}
+        known = {key.topic for key, offset in committed.items() if offset is not None}
+        for key, offset in committed.items():
+            # A topic that has offsets elsewhere has a past: a partition added later is read from its beginning.
+            if offset is None and key.topic not in known:
+                seek = (
+                    self._consumer.seek_to_end
+                    if self._starts[key.topic] == "latest"
+                    else self._consumer.seek_to_beginning
+                )
+                await seek(key)
+        return {
+            key: offset if offset is not None else await self._consumer.position(key)
+            for key, offset in committed.items()
+        }
+
+
+class _Listener(ConsumerRebalanceListener):  # type: ignore[misc]
+    def __init__(self, source: Source) -> None:
+        self._source = source
+
+    async def on_partitions_revoked(self, revoked: Sequence[TopicPartition]) -> None:
+        del revoked  # eager rebalancing: everything goes
+        await self._source.revoked()
+
+    async def on_partitions_assigned(self, assigned: Sequence[TopicPartition]) -> None:
+        await self._source.assigned(assigned)
+
+
+def _record(polled: Any) -> Record:
+    return Record(
+        polled.topic,
+        polled.partition,
+        polled.offset,
+        polled.timestamp,
+        polled.key,
+        polled.value,
+        tuple(polled.headers),
+    )

@@ -1,0 +1,108 @@
+"""Make and verify topics."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.errors import KafkaError, for_code
+
+from schemas.messages import Lane
+from worker.errors import BrokerUnavailable
+from worker.kafka.clients import make_admin
+from worker.settings import KafkaSettings, Settings
+from worker.topics import Topics
+
+DAY_MS = 24 * 3600 * 1000
+LANE_RETENTION_MS = 67 * DAY_MS  # the longest time to live that a template may have, 60 days, and 7 more
+OUTCOME_RETENTION_MS = LETTER_RETENTION_MS = 30 * DAY_MS
+LETTER_BYTES = 1024 * 1024 + 64 * 1024  # a source's largest record, and the letter's own headers
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """A topic as it should be."""
+
+    name: str
+    partitions: int
+    config: dict[str, str]
+    ours: bool = True
+
+
+def wanted_topics(settings: Settings) -> list[Wanted]:
+    """Return every topic that the worker reads or writes."""
+    names = Topics(settings.kafka.prefix)
+    plain = {"cleanup.policy": "delete"}
+    letters = {**plain, "retention.ms": str(LETTER_RETENTION_MS), "max.message.bytes": str(LETTER_BYTES)}
+    inputs = [
+        Wanted(topic.name, topic.partitions, {}, ours=False)
+        for intake in settings.intakes.values()
+        for topic in intake.topics
+    ]
+    lanes = [
+        Wanted(
+            names.lane(lane),
+            settings.lane(lane).partitions,
+            {**plain, "retention.ms": str(LANE_RETENTION_MS)},
+        )
+        for lane in Lane
+    ]
+    return [
+        *inputs,
+        *lanes,
+        Wanted(names.outcomes, 6, {**plain, "retention.ms": str(OUTCOME_RETENTION_MS)}),
+        *(Wanted(names.lane_dead_letters(lane), 3, letters) for lane in Lane),
+        Wanted(names.router_dead_letters, 3, letters),
+    ]
+
+
+@asynccontextmanager
+async def open_admin(settings: KafkaSettings) -> AsyncIterator[AIOKafkaAdminClient]:
+    """
+    Open an admin client.
+
+    Raises:
+        BrokerUnavailable: Kafka does not answer.
+    """
+    admin = make_admin(settings)
+    try:
+        await admin.start()
+        yield admin
+    except KafkaError as error:
+        raise BrokerUnavailable(f"{settings.bootstrap_servers} does not answer: {type(error).__name__}") from error
+    finally:
+        await admin.close()
+
+
+async def create_topics(admin: AIOKafkaAdminClient, settings: Settings) -> list[str]:
+    """
+    Make the topics that are missing, input topics too; return their names.
+
+    Raises:
+        BrokerUnavailable: The broker refused one, with its reason.
+    """
+    there = set(await admin.list_topics())
+    missing = [topic for topic in wanted_topics(settings) if topic.name not in there]
+    replication = settings.kafka.replication
+    config = {"min.insync.replicas": "2", "unclean.leader.election.enable": "false"} if settings.production else {}
+    new = [NewTopic(t.name, t.partitions, replication, topic_configs={**t.config, **config}) for t in missing]
+    answer = await admin.create_topics(new) if new else None
+    for name, code, *_ in answer.topic_errors if answer else ():
+        if code not in (0, 36):  # 36: somebody else made it meanwhile
+            raise BrokerUnavailable(f"topic {name}: {for_code(code).__name__}")
+    return [topic.name for topic in missing]
+
+
+async def check_topics(admin: AIOKafkaAdminClient, settings: Settings) -> list[str]:
+    """Return what is wrong with the topics there are, a sentence each."""
+    wanted = {topic.name: topic for topic in wanted_topics(settings)}
+    there = {each["topic"]: each for each in await admin.describe_topics(list(wanted)) if not each["error_code"]}
+    problems = [f"{name}: is missing; run `sms-worker topics create`" for name in wanted if name not in there]
+    for name, topic in wanted.items():
+        partitions = there[name]["partitions"] if name in there else []
+        if topic.ours and partitions and len(partitions) < topic.partitions:
+            problems.append(f"{name}: has {len(partitions)} partitions, {topic.partitions} are configured")
+        copies = min((len(partition["replicas"]) for partition in partitions), default=3)
+        if settings.production and copies < 3:
+            problems.append(f"{name}: is kept {copies} times; production needs replication 3")
+    return problems

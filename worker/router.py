@@ -1,0 +1,127 @@
+"""
+START HERE. One domain event becomes messages on the lanes, or a recorded reason why not.
+
+    decode -> find routes -> messages -> publish -> commit
+
+A polled batch at a time: everybody's contact and key come in one read, everything is written in order, and the batch's
+offsets are committed when the broker has all of it. Contact and consent events are projected instead.
+"""
+
+from collections.abc import Awaitable, Iterable, Mapping, Sequence
+from typing import Protocol
+
+from schemas.outcomes import OutcomeKind
+from worker.clock import Clock
+from worker.messages import lane_record
+from worker.people import Change, Known
+from worker.records import Outgoing, Record
+from worker.results import Outcomes, day_subject, dead_letter
+from worker.routing.deciding import Deciding, Decision, GivenUp, Ignored, Projected, Read, Routed, Unrouted
+from worker.sealing import Pepper
+from worker.settings import Intake
+from worker.telemetry import metrics
+from worker.topics import Topics
+
+
+class People(Protocol):
+    """Who is known under a reference, and the keys that seal what concerns them."""
+
+    async def load(self, subjects: Iterable[str], *, create_keys: bool) -> Mapping[str, Known]:
+        """Return what is known under each subject; waits while the state store is away."""
+
+
+class Projector(Protocol):
+    """Writes contact and consent events down."""
+
+    async def project(self, changes: Sequence[Change]) -> None:
+        """Write *changes* in order; waits while the state store is away."""
+
+
+class Writer(Protocol):
+    """Writes records."""
+
+    async def enqueue(self, records: Iterable[Outgoing]) -> Awaitable[object]:
+        """Put *records* in line; what is returned waits for the broker's word on all of them."""
+
+
+class Router:
+    """Routes the records of one intake."""
+
+    def __init__(
+        self,
+        intake: Intake,
+        deciding: Deciding,
+        people: People,
+        projector: Projector,
+        writer: Writer,
+        topics: Topics,
+        outcomes: Outcomes,
+        pepper: Pepper,
+        clock: Clock,
+    ) -> None:
+        self._intake = intake
+        self._deciding = deciding
+        self._people = people
+        self._projector = projector
+        self._writer = writer
+        self._topics = topics
+        self._outcomes = outcomes
+        self._pepper = pepper
+        self._clock = clock
+
+    async def handle(self, records: Sequence[Record]) -> Awaitable[object]:
+        """Deal with a polled batch, in order; what is returned is done when the broker has everything."""
+        day = day_subject(self._clock.now())
+        batch = [self._deciding.read(record) for record in records]
+        known = await self._people.load({day}.union(*(read.subjects() for read in batch)), create_keys=True)
+        decided = [(read, self._deciding.decide(read, known)) for read in batch]
+        if changes := [decision.change for _, decision in decided if isinstance(decision, Projected)]:
+            await self._projector.project(changes)
+        return await self._writer.enqueue(
+            outgoing for read, decision in decided for outgoing in self._records(read, decision, known, known[day])
+        )
+
+    def _records(self, read: Read, decision: Decision, known: Mapping[str, Known], day: Known) -> list[Outgoing]:
+        """Return what is written of a decision, and count it."""
+        metrics.RECORDS_READ.labels(self._intake).inc()
+        match decision:
+            case Routed(messages):
+                self._count("routed")
+                for message in messages:
+                    metrics.MESSAGES_ROUTED.labels(message.lane, message.route).inc()
+                return [lane_record(self._topics.lane(message.lane), message) for message in messages]
+            case Projected():
+                self._count("projected")
+                return []
+            case Ignored():
+                self._count("ignored")
+                return []
+            case Unrouted(event, reason):
+                self._count("unrouted")
+                about = {
+                    "id": event.id,
+                    "source": event.source,
+                    "type": event.type,
+                    "time": event.time.isoformat(),
+                }
+                return [self._outcomes.for_event(about, OutcomeKind.UNROUTED, reason, self._clock.now())]
+            case GivenUp():
+                self._count("dead_lettered")
+                return self._give_up(read.record, decision, known.get(decision.subject or "", day))
+
+    def _give_up(self, record: Record, given_up: GivenUp, who: Known) -> list[Outgoing]:
+        error, envelope = given_up.error, given_up.envelope
+        metrics.DEAD_LETTERS.labels("router", error.code).inc()
+        if who.key is None:
+            raise RuntimeError("the key of the day is made with the batch")
+        about = {f"event-{name}": value for name, value in envelope.items()}
+        letter = dead_letter(self._topics.router_dead_letters, "router", record, error, who.key, self._pepper, about)
+        if not {"id", "source", "type"} <= envelope.keys():
+            return [letter]
+        return [
+            letter,
+            self._outcomes.for_event(envelope, OutcomeKind.DEAD_LETTERED, error.code, self._clock.now()),
+        ]
+
+    def _count(self, became: str) -> None:
+        metrics.RECORDS.labels(self._intake, became).inc()

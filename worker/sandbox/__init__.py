@@ -1,0 +1,1 @@
+"""A provider to develop and test against: Octopush's HTTP API, with its leniency, and faults on demand."""

@@ -1,0 +1,148 @@
+"""
+THEN HERE. One message becomes one outcome.
+
+    read the ledger -> check -> compose -> FENCE -> submit -> settle -> publish the outcome -> commit
+
+What can no longer change is checked first, and cheaply. What can change while a message waits (STOP, consent, rate) is
+decided in the fence: in one transaction, right before the HTTP call may start.
+"""
+
+from collections.abc import Mapping
+from typing import Protocol
+
+import orjson
+import structlog
+
+from schemas.messages import Category, Message
+from schemas.outcomes import OutcomeKind
+from worker.clock import Clock
+from worker.delivery.handover import Handover, Plan
+from worker.delivery.verdicts import Sms, Submitted
+from worker.errors import DeadLetterReason, PermanentError, TransientError
+from worker.messages import read_message
+from worker.people import Found
+from worker.policy.checking import Checked, Checking
+from worker.policy.verdicts import Reason
+from worker.records import Outgoing, Record
+from worker.results import Facts, Outcomes
+from worker.telemetry import metrics
+
+log = structlog.get_logger(__name__)
+
+
+class Lookup(Protocol):
+    """Knows what became of messages, and whom they are for."""
+
+    async def find(self, message: Message) -> Found:
+        """Return the ledger's row and the recipient; waits while the state store is away."""
+
+
+class Writer(Protocol):
+    """Writes records."""
+
+    async def publish(self, outgoing: Outgoing) -> None:
+        """Write a record; return when the broker has it."""
+
+
+class DeadLetters(Protocol):
+    """Where records go that cannot be handled."""
+
+    async def put(self, record: Record, error: PermanentError, message: Message | None) -> None:
+        """Keep *record* with its reason; return when the broker has it."""
+
+
+class Sender:
+    """
+    Sends the messages of one lane.
+
+    Args:
+        handovers: Who delivers each category: its account's queue, provider and ledger.
+    """
+
+    def __init__(
+        self,
+        lookup: Lookup,
+        checking: Checking,
+        handovers: Mapping[Category, Handover],
+        writer: Writer,
+        outcomes: Outcomes,
+        letters: DeadLetters,
+        clock: Clock,
+    ) -> None:
+        self._lookup = lookup
+        self._checking = checking
+        self._handovers = handovers
+        self._writer = writer
+        self._outcomes = outcomes
+        self._letters = letters
+        self._clock = clock
+
+    async def handle(self, record: Record) -> None:
+        """Deal with one record of a lane; return when what came of it is durable. `Stopping` leaves it unfinished."""
+        message = None
+        try:
+            message = read_message(record)
+            payload = await self._deliver(message)
+            await self._publish(message, payload)
+        except TransientError:
+            raise
+        except PermanentError as error:
+            await self._letters.put(record, error, message)
+        except Exception as error:  # a mistake of ours: keep the record, not the process's other two hundred
+            log.exception("sender.failed", offset=record.offset)
+            internal = PermanentError(DeadLetterReason.INTERNAL_ERROR, type(error).__name__)
+            await self._letters.put(record, internal, message)
+
+    async def _deliver(self, message: Message) -> bytes:
+        found = await self._lookup.find(message)
+        if found.entry and found.entry.outcome is not None and found.entry.fingerprint == message.event.fingerprint:
+            return found.entry.outcome
+        checked = self._checking.check(message, found.known, self._clock.now())
+        return await self._handovers[message.category].deliver(self._plan(message, checked))
+
+    async def _publish(self, message: Message, payload: bytes) -> None:
+        await self._writer.publish(self._outcomes.record(message.id, payload))
+        told = orjson.loads(payload)["data"]
+        metrics.OUTCOMES.labels(message.category, message.lane, told["outcome"], told.get("reason", "")).inc()
+
+    def _plan(self, message: Message, checked: Checked) -> Plan:
+        text, number = checked.text, checked.number
+        marketing = message.category is Category.MARKETING
+        sms = Sms(number.e164, text.body, text.sender, marketing) if text and number else None
+
+        def outcome(kind: OutcomeKind, reason: Reason | None, submitted: Submitted | None) -> bytes:
+            return self._outcomes.payload(
+                message, kind, reason, self._facts(message, checked, submitted), self._clock.now()
+            )
+
+        return Plan(
+            message_id=message.id,
+            fingerprint=message.event.fingerprint,
+            lane=message.lane,
+            person=checked.person,
+            purpose=self._checking.template(message).purpose if marketing and sms else None,
+            encoding=text.segmentation.encoding if text else "",
+            segments=text.segmentation.segments if text else 0,
+            category=message.category,
+            event_time=message.event.time,
+            expires_at=message.expires_at,
+            verdict=checked.verdict,
+            sms=sms,
+            refusals_burn=self._handovers[message.category].refusals_burn,
+            outcome=outcome,
+        )
+
+    def _facts(self, message: Message, checked: Checked, submitted: Submitted | None) -> Facts:
+        text, handover = checked.text, self._handovers[message.category]
+        return Facts(
+            template_version=self._checking.version(message),
+            country=checked.number.country if checked.number else None,
+            encoding=text.segmentation.encoding if text else None,
+            segments=text.segmentation.segments if text else None,
+            provider=handover.provider if submitted else None,
+            account=handover.account if submitted else None,
+            provider_ref=submitted.provider_ref if submitted else None,
+            cost=submitted.cost if submitted else None,
+            currency=submitted.currency if submitted else None,
+            submitted_at=self._clock.now() if submitted else None,
+        )

@@ -1,0 +1,56 @@
+"""
+Logs: a dotted name and fields, one JSON object a line. No number, name, text or secret.
+
+A last processor masks whatever looks like a number all the same: somebody else's exception may carry one.
+"""
+
+import logging
+import re
+import sys
+from collections.abc import MutableMapping
+from typing import Any
+
+import orjson
+import structlog
+
+_NUMBER = re.compile(r"\+?\d[\d .()-]{7,}\d")
+_NOT_PERSONAL = frozenset({"timestamp", "offset", "message_id", "event_id", "duration_s", "provider_ref"})
+
+
+def set_up_logging(level: str = "INFO", *, pretty: bool = False) -> None:
+    """Send logs of this process, and of libraries from warnings on, to standard error."""
+    numeric = logging.getLevelName(level.upper())
+    renderer: Any = structlog.dev.ConsoleRenderer() if pretty else structlog.processors.JSONRenderer(serializer=_dumps)
+    processors: list[Any] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.processors.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        structlog.processors.format_exc_info,
+        mask_numbers,
+    ]
+    structlog.configure(
+        processors=[*processors, renderer],
+        wrapper_class=structlog.make_filtering_bound_logger(numeric),
+        logger_factory=structlog.WriteLoggerFactory(file=sys.stderr),
+        cache_logger_on_first_use=True,
+    )
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=[*processors[1:3], structlog.stdlib.add_logger_name],
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, mask_numbers, renderer],
+        )
+    )
+    logging.basicConfig(level=max(numeric, logging.WARNING), handlers=[handler], force=True)
+
+
+def mask_numbers(_: object, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """Replace what looks like a phone number in any text field, but for ids and times."""
+    for name, value in event.items():
+        if isinstance(value, str) and name not in _NOT_PERSONAL:
+            event[name] = _NUMBER.sub("<number>", value)
+    return event
+
+
+def _dumps(event: dict[str, Any], **_: Any) -> str:
+    return orjson.dumps(event, default=str).decode()

@@ -1,0 +1,58 @@
+"""
+The catalogue: every metric of the worker, and nowhere else.
+
+Labels come from enums and from names in the configuration, never from events.
+"""
+
+from prometheus_client import Counter, Gauge, Histogram
+
+LATENCY_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 1800)
+
+RECORDS = Counter("sms_records_total", "Records of input topics, by what became of them.", ["intake", "became"])
+RECORDS_READ = Counter(
+    "sms_records_read_total", "Records read from input topics; the sum of sms_records_total.", ["intake"]
+)
+MESSAGES_ROUTED = Counter("sms_messages_routed_total", "Messages put on a lane by the router.", ["lane", "route"])
+MESSAGES_READ = Counter("sms_messages_read_total", "Messages read from a lane.", ["lane"])
+MESSAGES_IN_FLIGHT = Gauge("sms_messages_in_flight", "Messages a sender works on now.", ["lane"])
+OUTCOMES = Counter(
+    "sms_outcomes_total",
+    "Outcomes published, by category and reason.",
+    ["category", "lane", "outcome", "reason"],
+)
+DEAD_LETTERS = Counter("sms_dead_letters_total", "Records given up, by stage and reason.", ["stage", "reason"])
+
+SUBMITS = Counter("sms_submits_total", "Requests to a provider, by answer.", ["account", "answer", "reason"])
+SUBMIT_S = Histogram(
+    "sms_submit_seconds",
+    "From the start of a request to the provider's answer.",
+    ["account"],
+    buckets=LATENCY_S,
+)
+EVENT_TO_SUBMIT_S = Histogram(
+    "sms_event_to_submit_seconds",
+    "From the event's own time to the provider's answer.",
+    ["lane"],
+    buckets=LATENCY_S,
+)
+LOOKUP_S = Histogram("sms_lookup_seconds", "Waiting for ledger row, contact and key.", ["lane"], buckets=LATENCY_S)
+FENCE_WAIT_S = Histogram(
+    "sms_fence_wait_seconds",
+    "Waiting for the fence: rate, holds, other requests.",
+    ["lane"],
+    buckets=LATENCY_S,
+)
+SEGMENTS = Counter("sms_segments_total", "Segments accepted by a provider.", ["account", "category", "encoding"])
+COST = Counter("sms_cost_total", "What providers say they charged, in the account's currency.", ["account", "category"])
+SEGMENT_MISMATCH = Counter(
+    "sms_segment_mismatches_total",
+    "Texts that the provider counts in other segments than we do.",
+    ["account"],
+)
+ACCOUNT_HOLDS = Counter("sms_account_holds_total", "Times an account was held.", ["account", "reason"])
+FENCE_QUEUE = Gauge("sms_fence_queue", "Messages waiting for the fence.", ["account"])
+
+LAG = Gauge("sms_lag_records", "Records not read or not finished.", ["source", "topic"])
+REBALANCES = Gauge("sms_rebalances", "Assignments since the start.", ["source"])
+HELD_WRITES = Gauge("sms_kafka_writes_held", "1 while Kafka does not take what is written.", ["stage"])
+INFO = Gauge("sms_worker_info", "1, with what is running.", ["version", "deployment"])

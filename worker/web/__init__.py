@@ -1,0 +1,1 @@
+"""Edge: health and metrics."""

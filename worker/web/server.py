@@ -1,0 +1,43 @@
+"""`/metrics`, `/healthz`, `/readyz`."""
+
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+
+from aiohttp import web
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+
+from worker.settings import WebSettings
+
+Readiness = Callable[[], Mapping[str, bool]]
+
+
+def _application(ready: Readiness, before_scrape: Callable[[], None]) -> web.Application:
+    async def metrics(_: web.Request) -> web.Response:
+        before_scrape()
+        return web.Response(body=generate_latest(), headers={"Content-Type": CONTENT_TYPE_LATEST})
+
+    async def healthz(_: web.Request) -> web.Response:
+        return web.json_response({"status": "alive"})
+
+    async def readyz(_: web.Request) -> web.Response:
+        parts = dict(ready())
+        return web.json_response(
+            {"ready": all(parts.values()), "parts": parts}, status=200 if all(parts.values()) else 503
+        )
+
+    application = web.Application()
+    application.add_routes([web.get("/metrics", metrics), web.get("/healthz", healthz), web.get("/readyz", readyz)])
+    return application
+
+
+@asynccontextmanager
+async def open_web(settings: WebSettings, ready: Readiness, before_scrape: Callable[[], None]) -> AsyncIterator[int]:
+    """Listen until the block ends; gives the port, which is a free one for port 0."""
+    runner = web.AppRunner(_application(ready, before_scrape), access_log=None, shutdown_timeout=1)
+    await runner.setup()
+    try:
+        site = web.TCPSite(runner, settings.host, settings.port)
+        await site.start()
+        yield runner.addresses[0][1]
+    finally:
+        await runner.cleanup()
