@@ -1,0 +1,65 @@
+"""Servers that the tests share: real ones, started once, skipped where they cannot run and never in CI."""
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Iterator
+
+import pytest
+
+from tests import kafka as kafka_server
+from tests import postgres as postgres_server
+from worker.demo.broker import open_broker
+from worker.state.database import Database, migrate, open_database
+from worker.settings import DatabaseSettings
+
+IN_CI = os.environ.get("CI") == "true"
+
+
+def require(problem: str | None) -> None:
+    """Skip, or in CI fail, if something is missing."""
+    if problem is None:
+        return
+    if IN_CI:
+        pytest.fail(f"{problem}; CI must install it")
+    pytest.skip(problem)
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[postgres_server.Postgres]:
+    require(postgres_server.missing())
+    with postgres_server.running() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[kafka_server.Kafka]:
+    require(kafka_server.missing())
+    with kafka_server.running(tmp_path_factory.mktemp("kafka")) as server:
+        yield server
+
+
+@pytest.fixture
+async def tansu() -> AsyncIterator[str]:
+    async with open_broker() as address:
+        yield address
+
+
+@pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)])
+async def database_url(request: pytest.FixtureRequest, tmp_path) -> str:
+    if request.param == "sqlite":
+        url = f"sqlite+aiosqlite:///{tmp_path}/state.db"
+    else:
+        url = request.getfixturevalue("postgres").new_database()
+    await asyncio.to_thread(migrate, url)
+    return url
+
+
+@pytest.fixture
+async def database(database_url: str) -> AsyncIterator[Database]:
+    async with open_database(DatabaseSettings(url=database_url)) as opened:
+        yield opened
+
+
+def pytest_report_header() -> list[str]:
+    servers = {"Apache Kafka": kafka_server.missing(), "PostgreSQL": postgres_server.missing()}
+    return [f"{name}: {problem or 'real, will be started'}" for name, problem in servers.items()]

@@ -1,0 +1,80 @@
+"""The shipped configuration, pointed at servers of one's own: for the demo and the tests."""
+
+import shutil
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ruamel.yaml import YAML
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stage:
+    """
+    Where a worker plays.
+
+    Attributes:
+        provider: Address of the sandbox: http://127.0.0.1:8025.
+        rates: Segments per second, by category.
+        accounts: Fields of both accounts to change.
+        settings: Top-level fields of worker.yaml to change.
+    """
+
+    broker: str
+    provider: str
+    database: str
+    data: Path
+    embedded: bool = True
+    rates: dict[str, float] = field(default_factory=lambda: {"transactional": 500.0, "marketing": 500.0})
+    max_in_flight: int = 50
+    accounts: dict[str, Any] = field(default_factory=dict)
+    settings: dict[str, Any] = field(default_factory=dict)
+
+
+CREDENTIALS = {
+    "SANDBOX_LOGIN_TRANSACTIONAL": "transactional",
+    "SANDBOX_LOGIN_MARKETING": "marketing",
+    "SANDBOX_KEY": "key",
+}
+
+
+def write_configuration(shipped: Path, folder: Path, stage: Stage) -> Path:
+    """Copy *shipped* to *folder* with worker.yaml and providers.yaml changed for *stage*; return the folder."""
+    shutil.copytree(shipped, folder, dirs_exist_ok=True)
+    _change(folder / "worker.yaml", lambda content: _change_worker(content, stage))
+    _change(folder / "providers.yaml", lambda content: _change_providers(content, stage))
+    return folder
+
+
+def _change_worker(content: Any, stage: Stage) -> None:
+    content["data_dir"] = str(stage.data)
+    content["kafka"] = {
+        "bootstrap_servers": stage.broker,
+        "embedded": stage.embedded,
+        "session_timeout_s": 6,
+        "commit_every_s": 0.2,
+    }
+    content["database"] = {"url": stage.database}
+    content["delivery"] = {"mode": "live"}
+    content["web"] = {"port": 0}
+    for intake in content["intakes"].values():
+        for topic in intake["topics"]:
+            topic["start"] = "earliest"
+    content.update(stage.settings)
+
+
+def _change_providers(content: Any, stage: Stage) -> None:
+    for category, name in content["categories"].items():
+        account = content["accounts"][name]
+        account["base_url"] = f"{stage.provider}/v1/public"
+        account["credentials"] = {"login_env": f"SANDBOX_LOGIN_{category.upper()}", "key_env": "SANDBOX_KEY"}
+        account["segments_per_second"] = stage.rates[category]
+        account["max_in_flight"] = stage.max_in_flight
+        account.update(stage.accounts)
+
+
+def _change(path: Path, change: Any) -> None:
+    yaml = YAML()
+    content = yaml.load(path)
+    change(content)
+    yaml.dump(content, path)
