@@ -58,11 +58,16 @@ def _mark(character: str) -> str:
     return _PUNCTUATION.get(character, character)
 
 
+def _is_western_sign(character: str) -> bool:
+    """Signs of Latin-1 and general punctuation: ¯ ± ÷ ‰, and spaces and dashes that no table lists."""
+    return "\u00a0" <= character <= "\u00ff" or "\u2000" <= character <= "\u206f"
+
+
 @lru_cache(maxsize=4096)
 def _letter(character: str) -> str:
     if (mark := _PUNCTUATION.get(character)) is not None:
         return mark
-    if "LATIN" not in unicodedata.name(character, ""):
+    if "LATIN" not in unicodedata.name(character, "") and not _is_western_sign(character):
         return character
     latin: str = anyascii(character)
     return latin if latin and all(map(is_gsm, latin)) else character

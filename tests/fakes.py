@@ -1,0 +1,44 @@
+"""Stand-ins for what a test must steer: time, and a world that misbehaves."""
+
+import asyncio
+from collections.abc import Iterable
+from datetime import datetime, timedelta
+
+from tests.builders import NOW
+from worker.records import Outgoing
+
+
+class ManualClock:
+    """A clock that stands still until told otherwise; sleeping moves it."""
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+
+    def now(self) -> datetime:
+        return NOW + timedelta(seconds=self.seconds)
+
+    def monotonic(self) -> float:
+        return self.seconds
+
+    async def sleep(self, seconds: float) -> None:
+        self.seconds += seconds
+        await asyncio.sleep(0)
+
+
+class MemoryWriter:
+    """Keeps what is written."""
+
+    def __init__(self) -> None:
+        self.records: list[Outgoing] = []
+
+    async def enqueue(self, records: Iterable[Outgoing]) -> "asyncio.Future[None]":
+        self.records += records
+        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        done.set_result(None)
+        return done
+
+    async def publish(self, outgoing: Outgoing) -> None:
+        self.records.append(outgoing)
+
+    def on(self, topic: str) -> list[Outgoing]:
+        return [record for record in self.records if record.topic == topic]
