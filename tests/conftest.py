@@ -63,3 +63,19 @@ async def database(database_url: str) -> AsyncIterator[Database]:
 def pytest_report_header() -> list[str]:
     servers = {"Apache Kafka": kafka_server.missing(), "PostgreSQL": postgres_server.missing()}
     return [f"{name}: {problem or 'real, will be started'}" for name, problem in servers.items()]
+
+
+@pytest.fixture(params=["tansu+sqlite", pytest.param("kafka+postgres", marks=[pytest.mark.kafka, pytest.mark.postgres])])
+async def servers(request: pytest.FixtureRequest, tmp_path) -> AsyncIterator[dict[str, object]]:
+    """A broker and a database: the embedded ones, and the real ones."""
+    if request.param == "tansu+sqlite":
+        url = f"sqlite+aiosqlite:///{tmp_path}/state.db"
+        await asyncio.to_thread(migrate, url)
+        async with open_broker() as address:
+            yield {"broker": address, "database": url, "embedded": True}
+        return
+    kafka = request.getfixturevalue("kafka")
+    url = request.getfixturevalue("postgres").new_database()
+    await asyncio.to_thread(migrate, url)
+    await asyncio.to_thread(kafka.forget)
+    yield {"broker": kafka.address, "database": url, "embedded": False}

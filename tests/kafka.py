@@ -5,6 +5,7 @@ A one-node Apache Kafka (KRaft) on loopback, its jars by Maven from deploy/kafka
 """
 
 import argparse
+import asyncio
 import contextlib
 import os
 import shutil
@@ -15,6 +16,8 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+
+from aiokafka.admin import AIOKafkaAdminClient
 
 from worker.demo.broker import free_port
 
@@ -94,6 +97,10 @@ class Kafka:
             time.sleep(0.1)
         raise RuntimeError(f"Kafka did not start; see {self.data / 'kafka.out'}")
 
+    def forget(self) -> None:
+        """Delete every topic and group, so that the next test begins anew."""
+        asyncio.run(_forget(self.address))
+
     def stop(self, number: int = signal.SIGTERM) -> None:
         if self._process is not None and self._process.poll() is None:
             self._process.send_signal(number)
@@ -103,6 +110,22 @@ class Kafka:
                 self._process.kill()
                 self._process.wait()
         self._process = None
+
+
+async def _forget(address: str) -> None:
+    admin = AIOKafkaAdminClient(bootstrap_servers=address)
+    await admin.start()
+    try:
+        topics = [name for name in await admin.list_topics() if not name.startswith("__")]
+        if topics:
+            await admin.delete_topics(topics)
+        for _ in range(100):
+            left = [name for name in await admin.list_topics() if not name.startswith("__")]
+            if not left:
+                break
+            await asyncio.sleep(0.1)
+    finally:
+        await admin.close()
 
 
 @contextlib.contextmanager

@@ -19,7 +19,7 @@ from schemas.events.contact import ContactErased, ContactUpdated
 from worker.people import Change
 from worker.policy.consent import ALL_PURPOSES, Act
 from worker.policy.number import Number, parse_number
-from worker.sealing import Pepper
+from worker.sealing import DataKey, Pepper
 from worker.state.database import Database
 from worker.state.people import People
 from worker.state.tables import consents, contacts, db_now, person_keys, projections
@@ -94,7 +94,7 @@ class Projector:
 
     async def _update(self, connection: AsyncConnection, data: ContactUpdated, change: Change) -> None:
         subject, person = self._subject(data), self._person(data.phone)
-        key = (await self._people.read(connection, {subject}))[subject].key
+        key = await self._key(connection, subject)
         number = parse_number(data.phone)
         card = data.model_dump(
             mode="json", include={"phone", "first_name", "last_name", "locale", "zone", "attributes"}
@@ -104,11 +104,22 @@ class Projector:
             "person": person,
             "country": number.country if isinstance(number, Number) else None,
             "version": change.at,
-            "sealed": key.seal(orjson.dumps(card)) if key else None,
+            "sealed": key.seal(orjson.dumps(card)),
         }
         if await self._replace(connection, row):
             pending = consents.update().where(consents.c.subject == subject, consents.c.person.is_(None))
             await connection.execute(pending.values(person=person))
+
+    async def _key(self, connection: AsyncConnection, subject: str) -> DataKey:
+        """Return the subject's key; made again if an event of this very batch destroyed it."""
+        known = await self._people.read(connection, {subject})
+        if subject not in known:
+            await self._people.create_keys(connection, {subject})
+            known = await self._people.read(connection, {subject})
+        key = known[subject].key
+        if key is None:
+            raise RuntimeError("a row of person_keys has a key")
+        return key
 
     async def _erase(self, connection: AsyncConnection, data: ContactErased, change: Change) -> None:
         subject = self._subject(data)
@@ -132,7 +143,7 @@ class Projector:
         self, connection: AsyncConnection, data: ConsentGranted | ConsentRevoked, change: Change
     ) -> None:
         subject = self._subject(data)
-        key = (await self._people.read(connection, {subject}))[subject].key
+        key = await self._key(connection, subject)
         record = change.record
         row = {
             "subject": subject,
@@ -144,7 +155,7 @@ class Projector:
             "topic": record.topic,
             "partition": record.partition,
             "offset": record.offset,
-            "sealed": key.seal(record.value or b"") if key else b"",
+            "sealed": key.seal(record.value or b""),
         }
         insert: Any = postgresql.insert if self._database.is_postgresql else sqlite.insert
         statement = insert(consents).values(recorded_at=db_now()).on_conflict_do_nothing()

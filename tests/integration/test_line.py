@@ -1,0 +1,181 @@
+"""The whole line on real brokers and databases: events in, texts at the provider, outcomes on the results topic."""
+
+import json
+
+from schemas.outcomes import Outcome
+from tests import builders
+from tests.world import open_world, terminal
+from worker.results import restore
+from worker.sealing import load_key_ring, load_pepper
+from worker.settings import DatabaseSettings
+from worker.state.database import open_database
+from worker.state.people import People
+
+
+
+async def test_every_event_becomes_its_text_and_an_outcome_that_says_so(servers, tmp_path) -> None:
+    async with open_world(tmp_path, **servers) as world:
+        await world.people(3)
+        async with world.worker():
+            ids = {}
+            for event_type in builders.DATA:
+                if not event_type.startswith(("contact.", "consent.", "payment.")):
+                    ids[event_type] = await world.publish(event_type)
+            payment = {"meta": {"id": 9, "kind": "PAYMENT_FAILED"}, "payload": builders.data("payment.failed")}
+            await world.send("billing.json", json.dumps(payment).encode())
+            outcomes = await world.outcomes(16)
+
+        assert {kind for kinds in terminal(outcomes).values() for kind in kinds} == {"accepted"}
+        assert len(outcomes) == 16
+        texts = list(world.provider.sent)
+        assert len(texts) == 16
+        by_ref = {text.ref.rsplit("-", 1)[0]: text for text in texts}
+        assert set(by_ref) == set(outcomes)
+        for message, (outcome,) in outcomes.items():
+            text, marketing = by_ref[message], outcome["category"] == "marketing"
+            assert text.purpose == ("wholesale" if marketing else "alert")
+            assert text.account == outcome["category"]
+            assert text.sender == ("BOUTIQUEPUB" if marketing else "BOUTIQUE")
+            assert (outcome["segments"], outcome["encoding"], outcome["cost"]) == (text.segments, text.encoding, text.cost)
+            assert ("STOP au 30101" in text.text) is marketing
+
+
+async def test_an_outcome_is_a_cloudevent_of_its_schema_with_an_id_that_stays(servers, tmp_path) -> None:
+    async with open_world(tmp_path, **servers) as world:
+        await world.people(2)
+        async with world.worker():
+            await world.publish("order.shipped", event_id="same")
+            await world.publish("order.shipped", event_id="same")
+            records = await world.read("sms.outcomes", lambda found: len(found) >= 2)
+
+    envelopes = [Outcome.model_validate_json(record.value) for record in records]
+    assert len({envelope.id for envelope in envelopes}) == 1
+    assert {envelope.type for envelope in envelopes} == {"sms.accepted"}
+    assert records[0].value == records[1].value
+    assert {record.key.decode() for record in records} == {envelopes[0].data.message_id}
+    assert len(world.provider.sent) == 1
+
+
+async def test_marketing_needs_a_live_grant_and_says_why_not(servers, tmp_path) -> None:
+    async with open_world(tmp_path, **servers) as world:
+        await world.people(2)
+        await world.publish("contact.updated", contact_id="c-none", phone="+33671999991", attributes={"orders_90d": 3})
+        for who, phone in (("c-gone", "+33671999992"), ("c-blocked", "+33671999993")):
+            await world.publish("contact.updated", contact_id=who, phone=phone, attributes={"orders_90d": 3})
+            await world.publish("consent.granted", {"contact_id": who})
+            await world.publish("consent.revoked", {"contact_id": who}, block=who == "c-blocked")
+        async with world.worker():
+            everybody = [{"contact_id": who} for who in ("c-0", "c-none", "c-gone", "c-blocked", "c-unknown")]
+            await world.publish("promotion.announced", recipients=everybody)
+            for who in ("c-gone", "c-blocked"):
+                await world.publish("order.shipped", {"contact_id": who})
+            outcomes = await world.outcomes(9)
+
+    told = sorted((o["lane"], o["outcome"], o.get("reason")) for its in outcomes.values() for o in its)
+    assert told == [
+        ("marketing", "accepted", None),
+        ("marketing", "suppressed", "blocked"),
+        ("marketing", "suppressed", "consent_revoked"),
+        ("marketing", "suppressed", "no_consent"),
+        *[("marketing", "suppressed", "unknown_contact")] * 3,
+        ("transactional", "accepted", None),
+        ("transactional", "suppressed", "blocked"),
+    ]
+
+
+async def test_what_the_provider_refuses_ends_where_it_should(servers, tmp_path) -> None:
+    numbers = {"refused": "+33600000181", "ours": "+33600001340", "lost": "+33600009006", "once": "+33600009005"}
+    async with open_world(tmp_path, **servers, accounts={"http_deadline_s": 3}) as world:
+        async with world.worker():
+            for phone in numbers.values():
+                await world.publish("order.shipped", {"phone": phone})
+            outcomes = await world.outcomes(3)
+            letters = await world.read("sms.transactional.dlq", lambda found: len(found) >= 1)
+
+    kinds = sorted(kind for kinds in terminal(outcomes).values() for kind in kinds)
+    assert kinds == ["accepted", "accepted", "rejected"]
+    (letter,) = letters
+    assert dict(letter.headers)["x-dlq-reason"] == b"text_refused"
+    assert world.provider.summary()["texted_twice"] == []
+
+
+BAD = [
+    (b'{"cut', builders.binary("order.shipped", {})["headers"], "malformed_json"),
+    (None, builders.binary("order.shipped", {})["headers"], "null_value"),
+    (b"\x00\x00\x00\x00\x07{}", (), "confluent_framed"),
+    (b"x" * 900_000, (), "not_cloudevents"),
+    (json.dumps(builders.data("order.shipped", tracking_url="no")).encode(), builders.binary("order.shipped", {})["headers"], "bad_data"),
+]  # fmt: skip
+
+
+async def test_bad_records_are_kept_whole_and_neither_stop_nor_slow_the_good_ones(servers, tmp_path) -> None:
+    """Ten thousand bad records in a row, then one good one; each bad one can be had back to the byte."""
+    async with open_world(tmp_path, **servers) as world:
+        await world.people(2)
+        for _ in range(2_500):
+            for value, headers, _ in BAD[:3]:
+                await world._producer.send("orders.events", value, headers=list(headers), partition=0, key=b"k")
+        for number in range(2_500):
+            value, headers, _ = BAD[4]
+            await world._producer.send("orders.events", value, headers=list(headers), partition=0, key=str(number).encode())
+        value, headers, _ = BAD[3]
+        await world.send("orders.events", value, headers, key=b"+33612345678")
+        async with world.worker():
+            await world.publish("order.shipped")
+            outcomes = await world.outcomes(1)
+            letters = await world.read("sms.router.dlq", lambda found: len(found) >= 10_001, 90)
+
+        assert len(outcomes) == 1
+        reasons = [dict(letter.headers)["x-dlq-reason"].decode() for letter in letters]
+        assert {reason: reasons.count(reason) for reason in set(reasons)} == {
+            "malformed_json": 2_500, "null_value": 2_500, "confluent_framed": 2_500, "bad_data": 2_500, "not_cloudevents": 1,
+        }  # fmt: skip
+        (large,) = [letter for letter in letters if dict(letter.headers)["x-dlq-reason"] == b"not_cloudevents"]
+        settings = DatabaseSettings(url=servers["database"])
+        async with open_database(settings) as database:
+            people = People(database, load_key_ring(tmp_path / "key-ring.json", create=False))
+            subject = dict(large.headers)["x-dlq-sealed-for"].decode()
+            key = (await people.load([subject]))[subject].key
+        original = restore(large, key)
+        assert (original.value, original.key, original.topic) == (b"x" * 900_000, b"+33612345678", "orders.events")
+        assert load_pepper(tmp_path / "pepper", create=False)
+
+
+async def test_a_stop_in_the_middle_silences_what_waits(servers, tmp_path) -> None:
+    """Offers wait for a slow account; who withdraws meanwhile gets none, and who does not gets theirs."""
+    rates = {"transactional": 500.0, "marketing": 8.0}
+    async with open_world(tmp_path, **servers, rates=rates) as world:
+        await world.people(40)
+        async with world.worker():
+            await world.publish("promotion.announced", recipients=[{"contact_id": f"c-{n}"} for n in range(40)])
+            await world.outcomes(6)
+            sent_before = {text.to for text in world.provider.sent}
+            phones = {f"c-{n}": f"+336{71000000 + n:08}" for n in range(40)}
+            waiting = [who for who, phone in phones.items() if phone not in sent_before][-10:]
+            for who in waiting:
+                await world.publish("consent.revoked", {"contact_id": who})
+            outcomes = await world.outcomes(40)
+
+        silenced = [o for its in outcomes.values() for o in its if o.get("reason") == "consent_revoked"]
+        texted = {text.to for text in world.provider.sent}
+        assert len(outcomes) == 40
+        assert len(silenced) >= 7  # a claim made before the withdrawal was written may still go out
+        assert len(texted) + len(silenced) == 40
+
+
+async def test_a_login_code_overtakes_a_campaign(servers, tmp_path) -> None:
+    """With one account at ten segments a second and a hundred offers waiting, a code goes at once."""
+    async with open_world(tmp_path, **servers, rates={"transactional": 10.0, "marketing": 10.0}) as world:
+        from tests.unit.test_configuration import change
+
+        change(world.config / "providers.yaml", "marketing: octopush-marketing", "marketing: octopush-transactional")
+        await world.people(60)
+        async with world.worker():
+            await world.publish("promotion.announced", recipients=[{"contact_id": f"c-{n}"} for n in range(60)])
+            await world.outcomes(10)
+            before = len(world.provider.sent)
+            await world.publish("otp.requested", {"phone": "+33699999999"})
+            await world.outcomes(40)
+
+    place = next(i for i, text in enumerate(world.provider.sent) if text.to == "+33699999999")
+    assert place - before <= 15

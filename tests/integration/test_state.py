@@ -1,0 +1,234 @@
+"""The state store on both databases: projection, keys, ledger, and a fence that is exact with several processes."""
+
+import asyncio
+import uuid
+
+import pytest
+import sqlalchemy as sa
+
+from schemas.events import EVENTS
+from schemas.messages import Lane
+from tests.builders import PEPPER, RING, account, ask, data, record
+from worker.delivery.fence import Claimed, Settled, Wait, in_order
+from worker.delivery.ledger import Answer, State
+from worker.errors import ConfigurationError
+from worker.people import Change
+from worker.policy.consent import Act
+from worker.sealing import Pepper
+from worker.settings import DatabaseSettings
+from worker.state.database import Database, check_schema, open_database
+from worker.state.fence import FenceStore
+from worker.state.ledger import Ledger, Settlement
+from worker.state.people import People
+from worker.state.projection import Projector
+from worker.state.tables import consents, ledger, metadata
+
+CONTACT = PEPPER.name("contact", "c-1")
+PERSON = PEPPER.name("phone", "+33612345678")
+offsets = iter(range(1_000_000))
+
+
+def change(event_type: str, at: float, recipient=None, **changes) -> Change:
+    its = EVENTS[event_type].model_validate(data(event_type, recipient, **changes))
+    return Change(its, at, f"e-{at}", record("customers.events", b"{}", offset=next(offsets)))
+
+
+def message_id() -> str:
+    return str(uuid.uuid4())
+
+
+@pytest.fixture
+def people(database: Database) -> People:
+    return People(database, RING)
+
+
+@pytest.fixture
+async def projector(database: Database, people: People) -> Projector:
+    its = Projector(database, people, PEPPER)
+    await its.caught_up([("customers.events", 0)])
+    return its
+
+
+@pytest.fixture
+async def fences(database: Database) -> FenceStore:
+    store = FenceStore(database, "me", 60)
+    await store.open_account("a")
+    await fill(database)
+    return store
+
+
+async def fill(database: Database, tokens: float = 1e6) -> None:
+    async with database.transaction() as connection:
+        await connection.execute(sa.text("UPDATE accounts SET tokens = :tokens"), {"tokens": tokens})
+
+
+BIG = account(segments_per_second=1e6, max_in_flight=10_000)
+
+
+async def test_a_contact_is_replaced_only_by_a_newer_one(projector: Projector, people: People) -> None:
+    await projector.project([change("contact.updated", 2.0, first_name="Zoé")])
+    await projector.project([change("contact.updated", 1.0, first_name="Old")])
+
+    contact = (await people.load([CONTACT]))[CONTACT].contact
+
+    assert (contact.first_name, contact.phone, contact.person, contact.country) == ("Zoé", "+33612345678", PERSON, "FR")
+
+
+async def test_an_erased_contact_is_forgotten_and_an_older_update_does_not_bring_it_back(projector: Projector, people: People) -> None:
+    await projector.project([change("contact.updated", 1.0)])
+    sealed_before = (await people.load([CONTACT]))[CONTACT].key.seal(b"a message under way")
+
+    await projector.project([change("contact.erased", 2.0), change("contact.updated", 1.5)])
+    known = (await people.load([CONTACT], create_keys=True))[CONTACT]
+
+    assert known.contact is None
+    with pytest.raises(Exception):  # noqa: B017
+        known.key.open(sealed_before)
+
+
+@pytest.mark.parametrize("grant_first", [True, False])
+async def test_consent_by_contact_id_finds_its_number_in_either_order_of_arrival(projector, fences, grant_first: bool) -> None:
+    changes = [change("consent.granted", 1.0), change("contact.updated", 1.0)]
+    for one in changes if grant_first else reversed(changes):
+        await projector.project([one])
+
+    (reply,) = await fences.pass_through("a", BIG, [ask(message_id(), person=PERSON, purpose="offers", lane=Lane.MARKETING)])
+
+    assert isinstance(reply, Claimed)
+
+
+async def test_a_withdrawal_written_twice_changes_nothing_and_keeps_its_record_as_proof(projector, database) -> None:
+    one = change("consent.revoked", 5.0, {"phone": "06 12 34 56 78"})
+    await projector.project([one, one])
+
+    async with database.reading() as connection:
+        rows = (await connection.execute(sa.select(consents))).all()
+
+    assert [(row.person, row.act, row.purpose, row.at) for row in rows] == [(PERSON, Act.REVOKED, "*", 5.0)]
+    assert b"612345678" not in rows[0].sealed
+
+
+async def test_no_table_holds_a_number_or_a_name(projector, database, fences) -> None:
+    await projector.project([change("contact.updated", 1.0, first_name="Rumpelstiltskin"), change("consent.granted", 1.0)])
+    await fences.pass_through("a", BIG, [ask(message_id(), person=PERSON)])
+
+    async with database.reading() as connection:
+        for table in metadata.sorted_tables:
+            for row in await connection.execute(sa.select(table)):
+                flat = b"|".join(v if isinstance(v, bytes) else str(v).encode() for v in row)
+                assert b"612345678" not in flat
+                assert b"Rumpelstiltskin" not in flat
+
+
+async def test_the_bucket_starts_empty_and_fills_by_the_database_s_clock(database: Database) -> None:
+    store = FenceStore(database, "me", 60)
+    await store.open_account("new")
+
+    (first,) = await store.pass_through("new", account(segments_per_second=5), [ask(message_id(), person=None)])
+    await asyncio.sleep(1.2)
+    (second,) = await store.pass_through("new", account(segments_per_second=5), [ask(message_id(), person=None)])
+
+    assert isinstance(first, Wait)
+    assert isinstance(second, Claimed)
+
+
+async def test_a_claim_is_settled_once_by_its_holder_alone(fences: FenceStore, database: Database) -> None:
+    its, identity = Ledger(database), message_id()
+    await fences.pass_through("a", BIG, [ask(identity, holder="me:1")])
+
+    def settlement(holder: str, answer: Answer, payload: bytes) -> Settlement:
+        return Settlement(message_id=identity, holder=holder, answer=answer, burns=False, outcome=lambda _: payload)
+
+    (stranger,) = await its.settle([settlement("other:1", Answer.ACCEPTED, b"lie")])
+    (mine,) = await its.settle([settlement("me:1", Answer.ACCEPTED, b"true")])
+    (again,) = await its.settle([settlement("me:1", Answer.RECIPIENT_REFUSED, b"late")])
+
+    assert stranger is None
+    assert (mine.state, mine.outcome) == (State.SENT, b"true")
+    assert (again.state, again.outcome) == (State.SENT, b"true")
+    assert await fences.pass_through("a", BIG, [ask(identity)]) == [Settled(b"true")]
+
+
+async def test_a_stop_that_is_committed_is_obeyed_by_the_very_next_fence(projector, fences) -> None:
+    await projector.project([change("contact.updated", 1.0), change("consent.granted", 1.0)])
+    its = {"person": PERSON, "purpose": "offers", "lane": Lane.MARKETING}
+    (before,) = await fences.pass_through("a", BIG, [ask(message_id(), **its)])
+
+    await projector.project([change("consent.revoked", 2.0)])
+    (after,) = await fences.pass_through("a", BIG, [ask(message_id(), **its)])
+
+    assert isinstance(before, Claimed)
+    assert after == Settled(b"suppressed:consent_revoked")
+
+
+async def test_a_hold_is_for_every_process_and_never_gets_shorter(fences: FenceStore, database: Database) -> None:
+    await fences.hold("a", 30, "no_credit")
+    await fences.hold("a", 1, "rate_limited")
+
+    (reply,) = await FenceStore(database, "another", 60).pass_through("a", BIG, [ask(message_id())])
+
+    assert isinstance(reply, Wait)
+    assert reply.why == "held"
+
+
+async def test_one_database_has_one_pepper(database: Database) -> None:
+    await database.claim_identity("shop", PEPPER)
+    await database.claim_identity("shop", PEPPER)
+
+    with pytest.raises(ConfigurationError, match="every STOP in it would be lost"):
+        await database.claim_identity("shop", Pepper(b"another pepper, as long"))
+
+
+async def test_a_schema_of_another_version_refuses_to_start(database: Database, database_url: str) -> None:
+    await check_schema(database, database_url)
+    async with database.transaction() as connection:
+        await connection.execute(sa.text("UPDATE alembic_version SET version_num = '0000'"))
+
+    with pytest.raises(ConfigurationError, match="sms-worker db upgrade"):
+        await check_schema(database, database_url)
+
+
+async def test_a_sqlite_file_belongs_to_one_process(tmp_path) -> None:
+    settings = DatabaseSettings(url=f"sqlite+aiosqlite:///{tmp_path}/one.db")
+    async with open_database(settings):
+        with pytest.raises(ConfigurationError, match="another worker has this SQLite file"):
+            async with open_database(settings):
+                pass
+
+
+@pytest.mark.postgres
+async def test_three_processes_share_one_rate_and_one_limit_exactly(postgres, tmp_path) -> None:
+    """Three stores with connections of their own ask as fast as they can for two seconds."""
+    from worker.state.database import migrate
+
+    url = postgres.new_database()
+    await asyncio.to_thread(migrate, url)
+    its = account(segments_per_second=20, max_in_flight=15)
+    claims: list[tuple[float, str, str]] = []
+    clock = asyncio.get_running_loop().time
+
+    async def process(name: str, ends: float) -> None:
+        async with open_database(DatabaseSettings(url=url, pool=3)) as database:
+            store, book = FenceStore(database, name, 60), Ledger(database)
+            await store.open_account("a")
+            while clock() < ends:
+                asks = in_order([ask(message_id(), holder=f"{name}:{n}", person=f"p{n}") for n in range(8)])
+                replies = await store.pass_through("a", its, asks)
+                claimed = [one for one, reply in zip(asks, replies, strict=True) if isinstance(reply, Claimed)]
+                claims.extend((clock(), one.message_id, name) for one in claimed)
+                answers = [
+                    Settlement(message_id=o.message_id, holder=o.holder, answer=Answer.ACCEPTED, burns=False, outcome=lambda _: b"")
+                    for o in claimed
+                ]
+                if answers:
+                    await book.settle(answers)
+
+    began = clock()
+    await asyncio.gather(*(process(name, began + 2) for name in ("one", "two", "three")))
+
+    assert len({identity for _, identity, _ in claims}) == len(claims)
+    assert 20 <= len(claims) <= 2.5 * 20 + 20
+    assert {name for _, _, name in claims} == {"one", "two", "three"}
+    async with open_database(DatabaseSettings(url=url)) as database, database.reading() as connection:
+        states = (await connection.execute(sa.select(ledger.c.state, sa.func.count()).group_by(ledger.c.state))).all()
+    assert states == [(State.SENT, len(claims))]

@@ -1,0 +1,133 @@
+"""Waiting for the fence: who goes first, who is let go when the process ends, what an outage does."""
+
+import asyncio
+
+import pytest
+
+from schemas.messages import Lane
+from tests.builders import account, ask
+from tests.fakes import ManualClock
+from worker.clock import SystemClock
+from worker.delivery.fence import Claimed, Settled, Wait
+from worker.delivery.queue import FenceQueue
+from worker.errors import StateUnavailable, Stopping
+
+
+class Fences:
+    """A fence that answers as told, batch by batch."""
+
+    def __init__(self, *answers) -> None:
+        self.answers = list(answers)
+        self.batches: list[list[str]] = []
+
+    async def pass_through(self, name, its, asks):
+        self.batches.append([one.message_id for one in asks])
+        answer = self.answers.pop(0) if self.answers else Claimed(1, "x")
+        if isinstance(answer, Exception):
+            raise answer
+        if callable(answer):
+            return await answer(asks)
+        return [answer] * len(asks)
+
+    async def hold(self, name, seconds, reason) -> None: ...
+
+
+@pytest.fixture
+async def running():
+    tasks = []
+
+    def start(fences: Fences, clock=None) -> FenceQueue:
+        queue = FenceQueue("account", account(), fences, clock or SystemClock())
+        tasks.append(asyncio.create_task(queue.run()))
+        return queue
+
+    yield start
+    for task in tasks:
+        task.cancel()
+
+
+async def test_what_gathers_while_the_fence_is_busy_goes_together_the_urgent_first(running) -> None:
+    release = asyncio.Event()
+
+    async def slowly(asks):
+        await release.wait()
+        return [Claimed(1, "x")] * len(asks)
+
+    fences = Fences(slowly)
+    queue = running(fences)
+    first = asyncio.create_task(queue.ask(ask("first")))
+    await asyncio.sleep(0.01)
+    others = [asyncio.create_task(queue.ask(ask(name, lane=lane))) for name, lane in (("b", Lane.TRANSACTIONAL), ("code", Lane.URGENT))]
+    await asyncio.sleep(0.01)
+    release.set()
+    await asyncio.gather(first, *others)
+
+    assert fences.batches == [["first"], ["code", "b"]]
+
+
+async def test_who_must_wait_is_asked_for_again(running) -> None:
+    fences = Fences(Wait(0.01, "rate"), Settled(b"done"))
+    queue = running(fences)
+
+    assert await queue.ask(ask()) == Settled(b"done")
+    assert len(fences.batches) == 2
+
+
+async def test_while_the_state_store_is_away_the_same_batch_is_asked_again(running) -> None:
+    fences = Fences(StateUnavailable(), StateUnavailable())
+    queue = running(fences, ManualClock())
+
+    reply = await queue.ask(ask())
+
+    assert isinstance(reply, Claimed)
+    assert fences.batches == [["m-1"]] * 3
+
+
+async def test_the_start_window_runs_from_before_the_first_try(running) -> None:
+    clock = ManualClock()
+    queue = running(Fences(StateUnavailable(), StateUnavailable()), clock)
+
+    reply = await queue.ask(ask())
+
+    assert reply.asked_at == 0.0
+    assert clock.monotonic() > 0.0
+
+
+async def test_at_the_end_who_waits_is_let_go_and_nobody_is_let_in(running) -> None:
+    queue = running(Fences(*[Wait(60, "held")] * 100))
+    waiting = asyncio.create_task(queue.ask(ask()))
+    await asyncio.sleep(0.01)
+
+    queue.close()
+
+    with pytest.raises(Stopping):
+        await waiting
+    with pytest.raises(Stopping):
+        await queue.ask(ask())
+
+
+async def test_at_the_end_whom_a_transaction_claims_is_not_let_go(running) -> None:
+    release = asyncio.Event()
+
+    async def slowly(asks):
+        await release.wait()
+        return [Claimed(1, "x")] * len(asks)
+
+    queue = running(Fences(slowly))
+    waiting = asyncio.create_task(queue.ask(ask()))
+    await asyncio.sleep(0.01)
+    queue.close()
+    release.set()
+
+    assert isinstance(await waiting, Claimed)
+
+
+async def test_a_place_that_is_given_up_is_not_asked_for(running) -> None:
+    fences = Fences(*[Wait(0.02, "rate")] * 100)
+    queue = running(fences)
+    waiting = asyncio.create_task(queue.ask(ask()))
+    await asyncio.sleep(0.01)
+    waiting.cancel()
+    await asyncio.sleep(0.05)
+
+    assert len(queue) == 0
