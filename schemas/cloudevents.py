@@ -11,9 +11,10 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from schemas.contract import Contract, Time
+from schemas.contract import NO_CONTROL_CHARACTERS, Contract, Time
 
-Attribute = Annotated[str, Field(min_length=1, max_length=512)]
+# CloudEvents 1.0, type system: a string holds no control characters.
+Attribute = Annotated[str, Field(min_length=1, max_length=512, pattern=NO_CONTROL_CHARACTERS)]
 
 
 class CloudEvent(Contract):

@@ -23,13 +23,14 @@ def _with_zone(time: datetime) -> datetime:
 
 
 Time = Annotated[datetime, AfterValidator(_with_zone)]
-ShortText = Annotated[str, Field(min_length=1, max_length=60)]
-Reference = Annotated[str, Field(min_length=1, max_length=128)]
+NO_CONTROL_CHARACTERS = r"^[^\x00-\x1f\x7f-\x9f]+$"
+ShortText = Annotated[str, Field(min_length=1, max_length=60, pattern=NO_CONTROL_CHARACTERS)]
+Reference = Annotated[str, Field(min_length=1, max_length=128, pattern=NO_CONTROL_CHARACTERS)]
 Url = Annotated[str, Field(pattern=r"^https?://\S+$", max_length=120)]
 
 
 class Money(Contract):
     """An amount in the currency's major unit: 49.9 EUR."""
 
-    amount: float = Field(ge=0, description="In the currency's major unit.")
+    amount: float = Field(ge=0, le=1e9, allow_inf_nan=False, description="In the currency's major unit.")
     currency: str = Field(default="EUR", pattern="^[A-Z]{3}$", description="ISO 4217.")

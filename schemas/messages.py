@@ -51,14 +51,14 @@ class Message(Contract):
         sealed: The number, name and variables, encrypted with the person's key, base64.
     """
 
-    id: str
+    id: str = Field(pattern=r"^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$")
     event: EventRef
     route: str
     template: str
     category: Category
     lane: Lane
     campaign: str | None = None
-    recipient: str
+    recipient: str = Field(pattern=r"^[A-Za-z0-9_-]{1,40}$")
     contact: bool
     expires_at: Time
     unresolved: str | None = None

@@ -63,7 +63,9 @@ def data(event_type: str, recipient: dict[str, Any] | None = None, **changes: An
     return {**base, **changes}
 
 
-def binary(event_type: str, payload: Any, event_id: str = "e-1", time: datetime | None = NOW, **attributes: str) -> dict[str, Any]:
+def binary(
+    event_type: str, payload: Any, event_id: str = "e-1", time: datetime | None = NOW, **attributes: str
+) -> dict[str, Any]:
     """Value and headers of an event in binary mode."""
     named = {"specversion": "1.0", "id": event_id, "source": SOURCE, "type": event_type, **attributes}
     if time is not None:
@@ -82,7 +84,13 @@ def structured(event_type: str, payload: Any, event_id: str = "e-1", **attribute
 
 def record(topic: str = "orders.events", value: bytes | None = b"{}", **changes: Any) -> Record:
     """A record as polled."""
-    base: dict[str, Any] = {"partition": 0, "offset": 0, "timestamp_ms": int(NOW.timestamp() * 1000), "key": b"k", "headers": ()}
+    base: dict[str, Any] = {
+        "partition": 0,
+        "offset": 0,
+        "timestamp_ms": int(NOW.timestamp() * 1000),
+        "key": b"k",
+        "headers": (),
+    }
     return Record(topic=topic, value=value, **{**base, **changes})
 
 

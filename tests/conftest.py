@@ -65,7 +65,9 @@ def pytest_report_header() -> list[str]:
     return [f"{name}: {problem or 'real, will be started'}" for name, problem in servers.items()]
 
 
-@pytest.fixture(params=["tansu+sqlite", pytest.param("kafka+postgres", marks=[pytest.mark.kafka, pytest.mark.postgres])])
+@pytest.fixture(
+    params=["tansu+sqlite", pytest.param("kafka+postgres", marks=[pytest.mark.kafka, pytest.mark.postgres])]
+)
 async def servers(request: pytest.FixtureRequest, tmp_path) -> AsyncIterator[dict[str, object]]:
     """A broker and a database: the embedded ones, and the real ones."""
     if request.param == "tansu+sqlite":

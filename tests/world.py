@@ -57,7 +57,9 @@ class World:
         if self._producer is not None:
             await self._producer.stop()
 
-    async def publish(self, event_type: str, recipient: dict[str, Any] | None = None, *, event_id: str | None = None, **changes: Any) -> str:
+    async def publish(
+        self, event_type: str, recipient: dict[str, Any] | None = None, *, event_id: str | None = None, **changes: Any
+    ) -> str:
         """Publish an event in binary mode; return its id."""
         self._count += 1
         event_id = event_id or f"e-{self._count}"
@@ -67,21 +69,31 @@ class World:
         await self.send(TOPIC_OF[event_type.split(".")[0]], its["value"], its["headers"], key)
         return event_id
 
-    async def send(self, topic: str, value: bytes | None, headers: Sequence[tuple[str, bytes]] = (), key: bytes | None = None) -> None:
+    async def send(
+        self, topic: str, value: bytes | None, headers: Sequence[tuple[str, bytes]] = (), key: bytes | None = None
+    ) -> None:
         await (await self._producer.send(topic, value, key=key, headers=list(headers)))
 
-    async def people(self, count: int, *, consents: Iterable[str] = ("offers", "cart_reminders", "invitations")) -> None:
+    async def people(
+        self, count: int, *, consents: Iterable[str] = ("offers", "cart_reminders", "invitations")
+    ) -> None:
         """Make contacts c-0 to c-(count-1) who agreed to *consents*."""
         purposes = list(consents)
         for number in range(count):
             who = {"contact_id": f"c-{number}"}
-            card = {"contact_id": f"c-{number}", "phone": f"+336{71000000 + number:08}", "attributes": {"orders_90d": 3}}
+            card = {
+                "contact_id": f"c-{number}",
+                "phone": f"+336{71000000 + number:08}",
+                "attributes": {"orders_90d": 3},
+            }
             await self.publish("contact.updated", who, **card)
             if purposes:
                 await self.publish("consent.granted", who, purposes=purposes)
 
     @asynccontextmanager
-    async def worker(self, roles: Sequence[Role] = tuple(Role), lanes: Sequence[Lane] = tuple(Lane)) -> AsyncIterator[Worker]:
+    async def worker(
+        self, roles: Sequence[Role] = tuple(Role), lanes: Sequence[Lane] = tuple(Lane)
+    ) -> AsyncIterator[Worker]:
         """Run a worker in this process until the block ends."""
         with _environment(CREDENTIALS):
             configuration = load_configuration(self.config)
@@ -113,12 +125,17 @@ class World:
         return int(re.findall(r'"port":(\d+)', self.log.read_text())[-1])
 
     async def metrics(self) -> str:
-        async with aiohttp.ClientSession() as session, session.get(f"http://127.0.0.1:{self.port()}/metrics") as response:
+        async with (
+            aiohttp.ClientSession() as session,
+            session.get(f"http://127.0.0.1:{self.port()}/metrics") as response,
+        ):
             return await response.text()
 
     async def read(self, topic: str, until, seconds: float = 60) -> list[Record]:
         """Read a topic from its beginning until *until* says that is enough, or the time is over."""
-        consumer = AIOKafkaConsumer(topic, bootstrap_servers=self.stage.broker, auto_offset_reset="earliest", fetch_max_wait_ms=50)
+        consumer = AIOKafkaConsumer(
+            topic, bootstrap_servers=self.stage.broker, auto_offset_reset="earliest", fetch_max_wait_ms=50
+        )
         await consumer.start()
         found: list[Record] = []
         try:
@@ -126,7 +143,9 @@ class World:
             while time.monotonic() < ends and not until(found):
                 for batch in (await consumer.getmany(timeout_ms=200)).values():
                     for r in batch:
-                        found.append(Record(r.topic, r.partition, r.offset, r.timestamp, r.key, r.value, tuple(r.headers)))
+                        found.append(
+                            Record(r.topic, r.partition, r.offset, r.timestamp, r.key, r.value, tuple(r.headers))
+                        )
         finally:
             await consumer.stop()
         return found
@@ -158,7 +177,9 @@ def _environment(variables: dict[str, str]):
 
 
 @asynccontextmanager
-async def open_world(folder: Path, broker: str, database: str, *, behaviour: Behaviour | None = None, **stage: Any) -> AsyncIterator[World]:
+async def open_world(
+    folder: Path, broker: str, database: str, *, behaviour: Behaviour | None = None, **stage: Any
+) -> AsyncIterator[World]:
     """Open a sandbox and the topics; the broker and the database are handed in."""
     provider = SandboxProvider(behaviour)
     async with open_sandbox(provider, "127.0.0.1", 0) as port:
@@ -173,4 +194,6 @@ async def open_world(folder: Path, broker: str, database: str, *, behaviour: Beh
 
 def terminal(outcomes: dict[str, list[dict[str, Any]]]) -> dict[str, set[str]]:
     """Return the terminal outcomes of each message; right is one."""
-    return {message: {each["outcome"] for each in its if each["outcome"] in TERMINAL} for message, its in outcomes.items()}
+    return {
+        message: {each["outcome"] for each in its if each["outcome"] in TERMINAL} for message, its in outcomes.items()
+    }

@@ -129,10 +129,10 @@ async def open_worker(
     settings, clock = configuration.settings, clock or SystemClock()
     async with AsyncExitStack() as stack:
         shared, stage = await open_shared(configuration, clock, stack), Stage()
-        if Role.ROUTER in roles:
-            await open_router(shared, stage, stack)
         if Role.SENDER in roles:
             await open_senders(shared, stage, lanes, stack)
+        if Role.ROUTER in roles:
+            await open_router(shared, stage, stack)
         worker = Worker(configuration, stage, shared.database, clock)
         worker.port = await stack.enter_async_context(open_web(settings.web, worker.readiness, worker.observe))
         metrics.INFO.labels(__version__, settings.deployment).set(1)

@@ -7,6 +7,7 @@ Every error this service raises on purpose, grouped by what happens next.
     - BrokerUnavailable   Kafka does not take a record
     - Stopping            the process is ending; the record stays unfinished and is read again
   + PermanentError        dead-letter at once: trying again cannot help; `code` says why
+    - StateRefused        the database will never take one of these values
   + ConfigurationError    refuse to start, exit code 3; carries every problem found
 
 "No, this person must not be texted" is no error: see `worker.policy`.
@@ -40,6 +41,8 @@ class DeadLetterReason(StrEnum):
     SENDER_REFUSED = "sender_refused"
     TEXT_REFUSED = "text_refused"
     UNKNOWN_PROVIDER_CODE = "unknown_provider_code"
+    STATE_REFUSED = "state_refused"
+    CATEGORY_CHANGED = "category_changed"
     INTERNAL_ERROR = "internal_error"
 
 
@@ -76,6 +79,13 @@ class PermanentError(WorkerError):
         super().__init__(message)
         self.code = code
         self.field = field
+
+
+class StateRefused(PermanentError):
+    """The database will never take one of these values; what it says of them is not repeated."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(DeadLetterReason.STATE_REFUSED, message)
 
 
 @dataclass(frozen=True, slots=True)

@@ -135,13 +135,13 @@ def _source(shared: Shared, name: str, group: str, starts: dict[str, str]) -> Ca
 
 
 def _telling(projector: HoldingProjector, clock: Clock) -> Callable[[Source], Awaitable[None]]:
-    """Write down, every two seconds, that consent is known up to now, if it is."""
+    """Write down, every two seconds, up to when consent is known."""
     told_at = float("-inf")
 
     async def tell(source: Source) -> None:
         nonlocal told_at
-        if clock.monotonic() - told_at >= CAUGHT_UP_EVERY_S and source.caught_up():
-            await projector.caught_up(source.positions())
+        if clock.monotonic() - told_at >= CAUGHT_UP_EVERY_S and (behind := source.behind_s()):
+            await projector.caught_up(behind)
             told_at = clock.monotonic()
 
     return tell

@@ -25,8 +25,11 @@ class Record(NamedTuple):
 
     @property
     def time(self) -> datetime:
-        """The record's time, in UTC."""
-        return datetime.fromtimestamp(self.timestamp_ms / 1000, UTC)
+        """The record's time, in UTC; the beginning of 1970 if a producer wrote one beyond the year 9999."""
+        try:
+            return datetime.fromtimestamp(self.timestamp_ms / 1000, UTC)
+        except (ValueError, OverflowError, OSError):
+            return datetime.fromtimestamp(0, UTC)
 
     @property
     def size(self) -> int:

@@ -23,7 +23,7 @@ from worker.sealing import OVERHEAD_BYTES, DataKey, Pepper
 
 CLOUDEVENT_HEADERS: Headers = (("content-type", b"application/cloudevents+json; charset=UTF-8"),)
 HEAD_BYTES = 64 * 1024
-MAX_LETTER_BYTES = 1024 * 1024 - 4 * 1024
+MAX_LETTER_BYTES = 1024 * 1024 - 8 * 1024
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -125,12 +125,23 @@ def dead_letter(
         pepper: For the letter's own key.
         about: What is known of the event and message, for headers.
     """
-    value = record.value
+    value, original = record.value, key.seal(orjson.dumps(_rest_of(record)))
+    if len(original) > HEAD_BYTES:
+        original = b""
     content, kept = ("null", b"") if value is None else ("whole", value)
-    original = key.seal(orjson.dumps(_rest_of(record)))
-    if len(kept) + len(original) + OVERHEAD_BYTES + 2_000 > MAX_LETTER_BYTES:
+    headers = _letter_headers(stage, record, error, key, about, original)
+    if (
+        len(kept) + OVERHEAD_BYTES + sum(len(name) + len(text) for name, text in headers) > MAX_LETTER_BYTES
+        or not original
+    ):
         content, kept = "head", kept[:HEAD_BYTES]
-        original = original if len(original) < HEAD_BYTES else b""
+    letter_key = None if record.key is None else pepper.name("key", record.key.hex()).encode()
+    return Outgoing(topic, letter_key, key.seal(kept), (*headers, ("x-dlq-content", content.encode())))
+
+
+def _letter_headers(
+    stage: str, record: Record, error: PermanentError, key: DataKey, about: Mapping[str, str | None], original: bytes
+) -> list[tuple[str, bytes]]:
     told = {
         "reason": error.code.value,
         "stage": stage,
@@ -142,14 +153,12 @@ def dead_letter(
         "origin-time": record.time.isoformat(),
         **{name.replace("_", "-"): text for name, text in about.items()},
         "sealed-for": key.subject,
-        "content": content,
-        "sha256": hashlib.sha256(value or b"").hexdigest(),
+        "sha256": hashlib.sha256(record.value or b"").hexdigest(),
         "attempts": "1",
         "worker-version": __version__,
     }
     headers = [(f"x-dlq-{name}", text[:500].encode()) for name, text in told.items() if text is not None]
-    letter_key = None if record.key is None else pepper.name("key", record.key.hex()).encode()
-    return Outgoing(topic, letter_key, key.seal(kept), (*headers, ("x-dlq-original", original)))
+    return [*headers, ("x-dlq-original", original)]
 
 
 def _rest_of(record: Record) -> dict[str, Any]:

@@ -7,11 +7,14 @@ A polled batch at a time: everybody's contact and key come in one read, everythi
 offsets are committed when the broker has all of it. Contact and consent events are projected instead.
 """
 
-from collections.abc import Awaitable, Iterable, Mapping, Sequence
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterator, Awaitable, Iterable, Mapping, Sequence
 from typing import Protocol
 
 from schemas.outcomes import OutcomeKind
 from worker.clock import Clock
+from worker.errors import PermanentError
 from worker.messages import lane_record
 from worker.people import Change, Known
 from worker.records import Outgoing, Record
@@ -21,6 +24,9 @@ from worker.sealing import Pepper
 from worker.settings import Intake
 from worker.telemetry import metrics
 from worker.topics import Topics
+
+PIECE = 500  # messages that one read of contacts and one write are made for
+PIECES_IN_FLIGHT = 4
 
 
 class People(Protocol):
@@ -71,15 +77,48 @@ class Router:
 
     async def handle(self, records: Sequence[Record]) -> Awaitable[object]:
         """Deal with a polled batch, in order; what is returned is done when the broker has everything."""
+        written = deque[Awaitable[object]]()
+        async for piece in self._in_pieces(records):
+            if len(written) == PIECES_IN_FLIGHT:
+                await written.popleft()
+            written.append(await self._handle_piece(piece))
+        return asyncio.gather(*written)
+
+    async def _handle_piece(self, piece: Sequence[Read]) -> Awaitable[object]:
         day = day_subject(self._clock.now())
-        batch = [self._deciding.read(record) for record in records]
-        known = await self._people.load({day}.union(*(read.subjects() for read in batch)), create_keys=True)
-        decided = [(read, self._deciding.decide(read, known)) for read in batch]
-        if changes := [decision.change for _, decision in decided if isinstance(decision, Projected)]:
-            await self._projector.project(changes)
+        known = await self._people.load({day}.union(*(read.subjects() for read in piece)), create_keys=True)
+        decided = [(read, self._deciding.decide(read, known)) for read in piece]
+        decided = await self._project(decided)
         return await self._writer.enqueue(
             outgoing for read, decision in decided for outgoing in self._records(read, decision, known, known[day])
         )
+
+    async def _in_pieces(self, records: Sequence[Record]) -> AsyncIterator[list[Read]]:
+        """Decode, and cut a batch so that a campaign of many recipients neither blocks the loop nor fills the memory."""
+        piece, size = list[Read](), 0
+        for record in records:
+            read = self._deciding.read(record)
+            piece.append(read)
+            size += 1 + len(read.targets)
+            if size >= PIECE:
+                yield piece
+                piece, size = [], 0
+                await asyncio.sleep(0)
+        if piece:
+            yield piece
+
+    async def _project(self, decided: list[tuple[Read, Decision]]) -> list[tuple[Read, Decision]]:
+        """Write contact and consent events down; one that the database refuses becomes a dead letter."""
+        changes = [decision.change for _, decision in decided if isinstance(decision, Projected)]
+        if not changes:
+            return decided
+        try:
+            await self._projector.project(changes)
+        except PermanentError as error:
+            if len(changes) == 1:
+                return [(r, GivenUp(error) if isinstance(d, Projected) else d) for r, d in decided]
+            return [one for pair in decided for one in await self._project([pair])]
+        return decided
 
     def _records(self, read: Read, decision: Decision, known: Mapping[str, Known], day: Known) -> list[Outgoing]:
         """Return what is written of a decision, and count it."""

@@ -15,5 +15,5 @@ class CartAbandoned(ForOne):
 
     cart_id: Reference
     total: Money
-    item_count: int = Field(ge=1)
+    item_count: int = Field(ge=1, le=10_000)
     cart_url: Url

@@ -82,7 +82,9 @@ async def test_stopping_postgresql_for_30_seconds_holds_the_flow_and_loses_nothi
     url = postgres.new_database()
     await asyncio.to_thread(migrate, url)
     await asyncio.to_thread(kafka.forget)
-    async with open_world(tmp_path, kafka.address, url, embedded=False, rates={"transactional": 40.0, "marketing": 40.0}) as world:
+    async with open_world(
+        tmp_path, kafka.address, url, embedded=False, rates={"transactional": 40.0, "marketing": 40.0}
+    ) as world:
         await world.people(20)
         async with world.process() as process:
             for number in range(150):
@@ -130,11 +132,15 @@ async def test_stopping_the_provider_for_30_seconds_holds_the_flow_and_loses_not
 @pytest.mark.parametrize(
     ("file", "before", "after", "told"),
     [
-        pytest.param("routes.yaml", "event: order.delivered,", "event: order.deliverd,", "routes[4].event", id="a bad route"),
+        pytest.param(
+            "routes.yaml", "event: order.delivered,", "event: order.deliverd,", "routes[4].event", id="a bad route"
+        ),
         pytest.param("worker.yaml", "mode: live", "mode: real", "delivery.mode", id="a bad setting"),
     ],
 )
-def test_a_bad_configuration_exits_3_with_the_list_of_its_mistakes(tmp_path, file: str, before: str, after: str, told: str) -> None:
+def test_a_bad_configuration_exits_3_with_the_list_of_its_mistakes(
+    tmp_path, file: str, before: str, after: str, told: str
+) -> None:
     config = Path(shutil.copytree(builders.SHIPPED, tmp_path / "config"))
     change(config / "worker.yaml", "mode: simulate", "mode: live")
     change(config / file, before, after)
@@ -152,7 +158,9 @@ def test_a_missing_credential_exits_3(tmp_path) -> None:
     change(config / "worker.yaml", ".data/state.db", f"{tmp_path}/state.db")
     environment = {"PATH": "/usr/bin", "SMS_WORKER_DATA_DIR": str(tmp_path)}
 
-    done = subprocess.run([*COMMAND, "run", "--config", config], capture_output=True, text=True, timeout=60, env=environment)
+    done = subprocess.run(
+        [*COMMAND, "run", "--config", config], capture_output=True, text=True, timeout=60, env=environment
+    )
 
     assert done.returncode == 3
     assert "OCTOPUSH_TRANSACTIONAL_LOGIN" in done.stderr
@@ -171,13 +179,19 @@ async def test_nothing_that_leaves_the_worker_names_a_person(servers, tmp_path) 
             await world.publish("otp.requested", {"phone": f"+{number}"}, code=code)
             await world.publish("order.shipped", {"phone": "+33600001340"})
             await world.publish("order.delivered", {"contact_id": "c-bad"})
-            bad = builders.binary("otp.requested", builders.data("otp.requested", {"phone": f"+{number}", "zone": 5}, code=code), "bad")
+            bad = builders.binary(
+                "otp.requested", builders.data("otp.requested", {"phone": f"+{number}", "zone": 5}, code=code), "bad"
+            )
             await world.send("identity.events", bad["value"], bad["headers"], key=f"+{number}".encode())
             outcomes = await world.outcomes(3)
             metrics = await world.metrics()
             letters = await world.read("sms.transactional.dlq", lambda found: len(found) >= 1)
             letters += await world.read("sms.router.dlq", lambda found: len(found) >= 1)
-            lanes = [r for lane in ("urgent", "transactional") for r in await world.read(f"sms.{lane}", lambda found: len(found) >= 1)]
+            lanes = [
+                r
+                for lane in ("urgent", "transactional")
+                for r in await world.read(f"sms.{lane}", lambda found: len(found) >= 1)
+            ]
 
     assert len(outcomes) >= 3
     said = {
@@ -195,12 +209,21 @@ async def test_nothing_that_leaves_the_worker_names_a_person(servers, tmp_path) 
 
 
 def test_the_demo_ends_by_itself_adds_up_and_leaves_nothing_running(tmp_path) -> None:
-    done = subprocess.run([*COMMAND, "demo", "--folder", tmp_path / "demo"], capture_output=True, text=True, timeout=120)
+    done = subprocess.run(
+        [*COMMAND, "demo", "--folder", tmp_path / "demo"], capture_output=True, text=True, timeout=120
+    )
 
     assert done.returncode == 0, done.stdout + done.stderr
     assert "Everything adds up." in done.stdout
     assert "nobody was texted twice" in done.stdout
-    for reason in ("no_consent", "consent_revoked", "blocked", "country_not_served", "malformed_json", "recipient_refused"):
+    for reason in (
+        "no_consent",
+        "consent_revoked",
+        "blocked",
+        "country_not_served",
+        "malformed_json",
+        "recipient_refused",
+    ):
         assert reason in done.stdout
     assert _running_in(tmp_path) == []
 

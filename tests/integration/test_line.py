@@ -12,7 +12,6 @@ from worker.state.database import open_database
 from worker.state.people import People
 
 
-
 async def test_every_event_becomes_its_text_and_an_outcome_that_says_so(servers, tmp_path) -> None:
     async with open_world(tmp_path, **servers) as world:
         await world.people(3)
@@ -36,7 +35,11 @@ async def test_every_event_becomes_its_text_and_an_outcome_that_says_so(servers,
             assert text.purpose == ("wholesale" if marketing else "alert")
             assert text.account == outcome["category"]
             assert text.sender == ("BOUTIQUEPUB" if marketing else "BOUTIQUE")
-            assert (outcome["segments"], outcome["encoding"], outcome["cost"]) == (text.segments, text.encoding, text.cost)
+            assert (outcome["segments"], outcome["encoding"], outcome["cost"]) == (
+                text.segments,
+                text.encoding,
+                text.cost,
+            )
             assert ("STOP au 30101" in text.text) is marketing
 
 
@@ -117,7 +120,9 @@ async def test_bad_records_are_kept_whole_and_neither_stop_nor_slow_the_good_one
                 await world._producer.send("orders.events", value, headers=list(headers), partition=0, key=b"k")
         for number in range(2_500):
             value, headers, _ = BAD[4]
-            await world._producer.send("orders.events", value, headers=list(headers), partition=0, key=str(number).encode())
+            await world._producer.send(
+                "orders.events", value, headers=list(headers), partition=0, key=str(number).encode()
+            )
         value, headers, _ = BAD[3]
         await world.send("orders.events", value, headers, key=b"+33612345678")
         async with world.worker():

@@ -45,7 +45,7 @@ def people(database: Database) -> People:
 @pytest.fixture
 async def projector(database: Database, people: People) -> Projector:
     its = Projector(database, people, PEPPER)
-    await its.caught_up([("customers.events", 0)])
+    await its.caught_up({("customers.events", 0): 0.0})
     return its
 
 
@@ -74,7 +74,9 @@ async def test_a_contact_is_replaced_only_by_a_newer_one(projector: Projector, p
     assert (contact.first_name, contact.phone, contact.person, contact.country) == ("Zoé", "+33612345678", PERSON, "FR")
 
 
-async def test_an_erased_contact_is_forgotten_and_an_older_update_does_not_bring_it_back(projector: Projector, people: People) -> None:
+async def test_an_erased_contact_is_forgotten_and_an_older_update_does_not_bring_it_back(
+    projector: Projector, people: People
+) -> None:
     await projector.project([change("contact.updated", 1.0)])
     sealed_before = (await people.load([CONTACT]))[CONTACT].key.seal(b"a message under way")
 
@@ -87,12 +89,16 @@ async def test_an_erased_contact_is_forgotten_and_an_older_update_does_not_bring
 
 
 @pytest.mark.parametrize("grant_first", [True, False])
-async def test_consent_by_contact_id_finds_its_number_in_either_order_of_arrival(projector, fences, grant_first: bool) -> None:
+async def test_consent_by_contact_id_finds_its_number_in_either_order_of_arrival(
+    projector, fences, grant_first: bool
+) -> None:
     changes = [change("consent.granted", 1.0), change("contact.updated", 1.0)]
     for one in changes if grant_first else reversed(changes):
         await projector.project([one])
 
-    (reply,) = await fences.pass_through("a", BIG, [ask(message_id(), person=PERSON, purpose="offers", lane=Lane.MARKETING)])
+    (reply,) = await fences.pass_through(
+        "a", BIG, [ask(message_id(), person=PERSON, purpose="offers", lane=Lane.MARKETING)]
+    )
 
     assert isinstance(reply, Claimed)
 
@@ -109,7 +115,9 @@ async def test_a_withdrawal_written_twice_changes_nothing_and_keeps_its_record_a
 
 
 async def test_no_table_holds_a_number_or_a_name(projector, database, fences) -> None:
-    await projector.project([change("contact.updated", 1.0, first_name="Rumpelstiltskin"), change("consent.granted", 1.0)])
+    await projector.project(
+        [change("contact.updated", 1.0, first_name="Rumpelstiltskin"), change("consent.granted", 1.0)]
+    )
     await fences.pass_through("a", BIG, [ask(message_id(), person=PERSON)])
 
     async with database.reading() as connection:
@@ -217,7 +225,13 @@ async def test_three_processes_share_one_rate_and_one_limit_exactly(postgres, tm
                 claimed = [one for one, reply in zip(asks, replies, strict=True) if isinstance(reply, Claimed)]
                 claims.extend((clock(), one.message_id, name) for one in claimed)
                 answers = [
-                    Settlement(message_id=o.message_id, holder=o.holder, answer=Answer.ACCEPTED, burns=False, outcome=lambda _: b"")
+                    Settlement(
+                        message_id=o.message_id,
+                        holder=o.holder,
+                        answer=Answer.ACCEPTED,
+                        burns=False,
+                        outcome=lambda _: b"",
+                    )
                     for o in claimed
                 ]
                 if answers:

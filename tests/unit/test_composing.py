@@ -59,7 +59,13 @@ def test_the_nearest_language_is_taken(wanted: str | None, chosen: str) -> None:
 
 
 def template(text: str, **changes: object) -> Template:
-    base = {"category": "transactional", "lane": "transactional", "sender": "SHOP", "time_to_live": "PT1H", "text": {"fr": text}}
+    base = {
+        "category": "transactional",
+        "lane": "transactional",
+        "sender": "SHOP",
+        "time_to_live": "PT1H",
+        "text": {"fr": text},
+    }
     return Template.model_validate({**base, **changes})
 
 

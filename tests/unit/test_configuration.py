@@ -79,7 +79,9 @@ def test_the_shipped_configuration_has_no_problem_and_no_warning() -> None:
                      "intakes.normal.topics[0].events", "did you mean 'order.cancelled'?", id="unknown type in a topic"),
     ],
 )  # fmt: skip
-def test_a_mistake_is_told_with_its_place(folder: Path, file: str, before: str, after: str, field: str, told: str) -> None:
+def test_a_mistake_is_told_with_its_place(
+    folder: Path, file: str, before: str, after: str, field: str, told: str
+) -> None:
     change(folder / file, before, after)
 
     found = problems(folder)
@@ -100,7 +102,11 @@ def test_every_mistake_of_every_file_is_told_at_once(folder: Path) -> None:
 
     found = problems(folder)
 
-    assert {problem.split(":")[0].rsplit("/", 1)[-1] for problem in found} == {"worker.yaml", "providers.yaml", "promotion.yaml"}
+    assert {problem.split(":")[0].rsplit("/", 1)[-1] for problem in found} == {
+        "worker.yaml",
+        "providers.yaml",
+        "promotion.yaml",
+    }
 
 
 def test_a_shared_account_is_a_warning(folder: Path) -> None:

@@ -16,7 +16,9 @@ from worker.routing.decoding import BadEvent, decode
 from worker.settings import JsonPointers, TopicSettings
 
 TOPIC = TopicSettings(name="orders.events", start="earliest", events=("order.shipped",))
-POINTERS = JsonPointers(id="/meta/id", type="/meta/kind", time="/meta/at", data="/payload", types={"SHIPPED": "order.shipped"})
+POINTERS = JsonPointers(
+    id="/meta/id", type="/meta/kind", time="/meta/at", data="/payload", types={"SHIPPED": "order.shipped"}
+)
 JSON_TOPIC = TOPIC.model_copy(update={"json_pointers": POINTERS})
 
 
@@ -37,8 +39,16 @@ def test_every_type_is_read_in_both_modes(mode, event_type: str) -> None:
 
 @pytest.mark.parametrize("write", [to_binary, to_structured])
 def test_what_the_reference_library_writes_is_read(write) -> None:
-    attributes = {"id": "e-9", "source": "/them", "type": "order.shipped", "time": NOW, "datacontenttype": "application/json"}
-    theirs = write(TheirEvent({**attributes, "specversion": "1.0", "partitionkey": "k"}, data("order.shipped")), JSONFormat())
+    attributes = {
+        "id": "e-9",
+        "source": "/them",
+        "type": "order.shipped",
+        "time": NOW,
+        "datacontenttype": "application/json",
+    }
+    theirs = write(
+        TheirEvent({**attributes, "specversion": "1.0", "partitionkey": "k"}, data("order.shipped")), JSONFormat()
+    )
 
     event = decode(record(value=theirs.value, headers=tuple(theirs.headers.items())), TOPIC)
 
@@ -98,10 +108,15 @@ def test_the_same_content_has_the_same_fingerprint_in_any_order_of_fields() -> N
     its = data("order.shipped")
     turned = dict(reversed(its.items()))
 
-    first, second = (decode(record(**mode("order.shipped", p)), TOPIC) for mode, p in ((binary, its), (structured, turned)))
+    first, second = (
+        decode(record(**mode("order.shipped", p)), TOPIC) for mode, p in ((binary, its), (structured, turned))
+    )
 
     assert first.fingerprint == second.fingerprint
-    assert first.fingerprint != decode(record(**binary("order.shipped", data("order.shipped", order_id="2"))), TOPIC).fingerprint
+    assert (
+        first.fingerprint
+        != decode(record(**binary("order.shipped", data("order.shipped", order_id="2"))), TOPIC).fingerprint
+    )
 
 
 GOOD = binary("order.shipped", data("order.shipped"))
@@ -150,7 +165,11 @@ def test_an_error_never_repeats_a_value() -> None:
 
 
 def test_the_envelope_of_a_bad_event_is_kept_as_far_as_it_reads() -> None:
-    assert refused(record(**binary("order.shipped", MISSING))).envelope == {"id": "e-1", "source": "/shop", "type": "order.shipped"}
+    assert refused(record(**binary("order.shipped", MISSING))).envelope == {
+        "id": "e-1",
+        "source": "/shop",
+        "type": "order.shipped",
+    }
     assert refused(record(value=b"{}", headers=(("ce_specversion", b"1.0"), ("ce_id", b"7")))).envelope == {"id": "7"}
 
 
@@ -158,5 +177,3 @@ def test_a_pointer_that_leads_nowhere_is_told() -> None:
     error = refused(record(value=b'{"meta": {}}'), JSON_TOPIC)
 
     assert (error.code, error.field) == (DeadLetterReason.BAD_ENVELOPE, "/meta/id")
-
-

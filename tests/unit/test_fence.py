@@ -135,7 +135,9 @@ def test_consent_decides_in_the_fence(acts, suppressions, purpose, reason) -> No
     assert reply == (Settled(f"suppressed:{reason}".encode()) if reason else Claimed(1, "me:m-1"))
 
 
-ACTS = st.lists(st.tuples(st.sampled_from(["granted", "revoked"]), st.sampled_from(["offers", "*"]), st.integers(0, 5)), max_size=8)
+ACTS = st.lists(
+    st.tuples(st.sampled_from(["granted", "revoked"]), st.sampled_from(["offers", "*"]), st.integers(0, 5)), max_size=8
+)
 
 
 @given(ACTS, st.randoms())
@@ -144,7 +146,8 @@ def test_the_order_of_arrival_never_matters_and_a_late_grant_never_overrules(act
     turned = random.sample(acts, len(acts))
 
     first, second = (
-        decided(ask(**MARKETING), acts={"p-1": [DatedAct(Act(a), w, t) for a, w, t in its]}).replies[0] for its in (acts, turned)
+        decided(ask(**MARKETING), acts={"p-1": [DatedAct(Act(a), w, t) for a, w, t in its]}).replies[0]
+        for its in (acts, turned)
     )
 
     assert first == second
@@ -173,7 +176,7 @@ def test_another_process_s_claim_is_left_alone_until_its_lease_lapses() -> None:
 
 
 def test_a_lapsed_claim_is_asked_again_under_the_same_key_while_the_provider_knows_it() -> None:
-    lapsed = entry(State.CLAIMED, holder="other:1", lease_until=999.0, ref_since=990.0)
+    lapsed = entry(State.CLAIMED, holder="other:1", lease_until=999.0, ref_since=990.0, account="account")
 
     decision = decided(ask(), entries={"m-1": lapsed})
 
@@ -183,7 +186,7 @@ def test_a_lapsed_claim_is_asked_again_under_the_same_key_while_the_provider_kno
 
 @pytest.mark.parametrize("hours", [0, 24])
 def test_what_cannot_be_known_is_never_sent_again(hours: float) -> None:
-    long_ago = entry(State.IN_DOUBT, ambiguous=True, ref_since=1000.0 - 23.5 * 3600)
+    long_ago = entry(State.IN_DOUBT, ambiguous=True, ref_since=1000.0 - 23.5 * 3600, account="account")
 
     decision = decided(ask(), entries={"m-1": long_ago}, account=account(idempotency_h=hours))
 
@@ -192,7 +195,7 @@ def test_what_cannot_be_known_is_never_sent_again(hours: float) -> None:
 
 
 def test_a_stop_that_comes_while_in_doubt_ends_as_unknown() -> None:
-    doubtful = entry(State.IN_DOUBT, ambiguous=True, ref_since=999.0)
+    doubtful = entry(State.IN_DOUBT, ambiguous=True, ref_since=999.0, account="account")
 
     assert decided(ask(**MARKETING), entries={"m-1": doubtful}).replies == [Settled(b"unknown:in_doubt")]
 
@@ -239,3 +242,14 @@ def test_an_outcome_of_the_fence_is_stored_before_it_is_said() -> None:
     assert OutcomeKind.SUPPRESSED == "suppressed"
 
 
+def test_what_is_in_doubt_at_one_account_is_never_asked_at_another() -> None:
+    doubtful = entry(State.IN_DOUBT, ambiguous=True, ref_since=999.0, account="the one before")
+
+    assert decided(ask(), entries={"m-1": doubtful}).replies == [Settled(b"unknown:in_doubt")]
+
+
+def test_the_same_message_twice_in_a_batch_is_claimed_once() -> None:
+    replies = decided(ask(holder="me:1"), ask(holder="other:2", queued_at=1)).replies
+
+    assert isinstance(replies[0], Claimed)
+    assert isinstance(replies[1], Busy)

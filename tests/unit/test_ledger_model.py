@@ -113,7 +113,9 @@ class Explorer:
                 yield self._ask(w, index, p)
             case "claimed":
                 if not (self.start_window and p.late):
-                    yield put(w, index, p._replace(phase="sending"))._replace(net=(*w.net, (p.attempt, index, p.life, p.asks)))
+                    yield put(w, index, p._replace(phase="sending"))._replace(
+                        net=(*w.net, (p.attempt, index, p.life, p.asks))
+                    )
                 yield put(w, index, p._replace(phase="answered", answer=Answer.NOT_SENT))
             case "sending":
                 mine = [r for r in w.net if r[1:] == (index, p.life, p.asks)]
@@ -129,7 +131,9 @@ class Explorer:
                     phase = "publishing" if after.is_settled else "idle"
                     yield put(w._replace(entry=after), index, p._replace(phase=phase, answer=None))
             case "publishing":
-                done = w._replace(published=w.published | {w.entry.state.value}, committed=w.committed or w.owner == index)
+                done = w._replace(
+                    published=w.published | {w.entry.state.value}, committed=w.committed or w.owner == index
+                )
                 yield put(done, index, p._replace(phase="idle"))
 
     def _ask(self, w: World, index: int, p: Process) -> World:
@@ -214,7 +218,9 @@ def test_without_never_resending_in_doubt_somebody_is_texted_twice(monkeypatch: 
 
 def test_without_compare_and_set_the_ledger_lies(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
-        ledger_module, "settle", lambda entry, _, answer: settle(replace(entry, state=State.CLAIMED), entry.holder, answer)
+        ledger_module,
+        "settle",
+        lambda entry, _, answer: settle(replace(entry, state=State.CLAIMED), entry.holder, answer),
     )
 
     problem, _ = Explorer(keyed=True, crashes=1).search()
@@ -226,7 +232,9 @@ def test_without_doubt_about_a_lapsed_claim_somebody_is_texted_twice(monkeypatch
     real = fence_module._decide_one
 
     def forgetful(ask, entry, *rest):
-        released = replace(entry, state=State.RELEASED, reuse=False) if entry and entry.state is State.CLAIMED else entry
+        released = (
+            replace(entry, state=State.RELEASED, reuse=False) if entry and entry.state is State.CLAIMED else entry
+        )
         return real(ask, released, *rest)
 
     monkeypatch.setattr(fence_module, "_decide_one", forgetful)

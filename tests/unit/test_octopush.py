@@ -19,7 +19,9 @@ def test_the_documented_success_is_accepted() -> None:
 @pytest.mark.parametrize(
     ("status", "body", "answer", "reason"),
     [
-        pytest.param(400, b'{"code":103,"message":"x"}', "recipient_refused", "recipient_refused", id="no valid recipient"),
+        pytest.param(
+            400, b'{"code":103,"message":"x"}', "recipient_refused", "recipient_refused", id="no valid recipient"
+        ),
         pytest.param(400, b'{"code":181,"message":"x"}', "recipient_refused", "recipient_refused", id="number refused"),
         pytest.param(400, b'{"code":104,"message":"x"}', "our_fault", "no_credit", id="no credit: the account waits"),
         pytest.param(401, b"", "our_fault", "bad_credentials", id="bad key"),
@@ -27,8 +29,11 @@ def test_the_documented_success_is_accepted() -> None:
         pytest.param(400, b'{"code":121,"message":"x"}', "our_fault", "text_refused", id="STOP missing"),
         pytest.param(400, b'{"code":1341,"message":"x"}', "our_fault", "sender_refused", id="word in sender"),
         pytest.param(400, b'{"code":182,"message":"x"}', "already_seen", "already_seen", id="request_id seen"),
+        pytest.param(400, b'{"code":"104"}', "our_fault", "no_credit", id="a code as text"),
+        pytest.param(201, b'{"sms_ticket": null}', "ambiguous", "unreadable_answer", id="201 with an empty ticket"),
+        pytest.param(400, b'{"message":"x"}', "our_fault", "unknown_code", id="an error without a code"),
         pytest.param(400, b'{"code":7777,"message":"x"}', "our_fault", "unknown_code", id="a code nobody knows"),
-        pytest.param(400, b"oops", "our_fault", "unknown_code", id="no code"),
+        pytest.param(400, b"oops", "ambiguous", "unreadable_answer", id="a 400 that does not read proves nothing"),
         pytest.param(429, b"", "not_sent", "rate_limited", id="too many requests"),
         pytest.param(500, b"", "ambiguous", "server_error", id="500 proves nothing"),
         pytest.param(502, b"<html>bad gateway</html>", "ambiguous", "server_error", id="a gateway's 502"),

@@ -57,7 +57,10 @@ async def test_what_gathers_while_the_fence_is_busy_goes_together_the_urgent_fir
     queue = running(fences)
     first = asyncio.create_task(queue.ask(ask("first")))
     await asyncio.sleep(0.01)
-    others = [asyncio.create_task(queue.ask(ask(name, lane=lane))) for name, lane in (("b", Lane.TRANSACTIONAL), ("code", Lane.URGENT))]
+    others = [
+        asyncio.create_task(queue.ask(ask(name, lane=lane)))
+        for name, lane in (("b", Lane.TRANSACTIONAL), ("code", Lane.URGENT))
+    ]
     await asyncio.sleep(0.01)
     release.set()
     await asyncio.gather(first, *others)

@@ -85,7 +85,9 @@ def test_a_dead_letter_gives_its_record_back_to_the_byte(value, key, headers) ->
     its = Record("orders.events", 3, 42, 1_700_000_000_123, key, value, tuple(headers))
     person, _ = RING.new_key("p-1")
 
-    letter = dead_letter("sms.router.dlq", "router", its, PermanentError(DeadLetterReason.BAD_DATA, "no"), person, PEPPER, {})
+    letter = dead_letter(
+        "sms.router.dlq", "router", its, PermanentError(DeadLetterReason.BAD_DATA, "no"), person, PEPPER, {}
+    )
     polled = Record(letter.topic, 0, 0, 0, letter.key, letter.value, letter.headers)
 
     assert restore(polled, person) == its
@@ -95,7 +97,15 @@ def test_a_dead_letter_s_headers_say_everything_but_the_person() -> None:
     its = record(value=b'{"phone": "+33612345678"}', key=b"+33612345678", headers=(("ce_subject", b"Alice"),), offset=7)
     key, _ = RING.new_key("day:2026-11-23")
 
-    letter = dead_letter("t", "router", its, PermanentError(DeadLetterReason.BAD_DATA, "is wrong", field="data.x"), key, PEPPER, {"event_id": "e-1"})
+    letter = dead_letter(
+        "t",
+        "router",
+        its,
+        PermanentError(DeadLetterReason.BAD_DATA, "is wrong", field="data.x"),
+        key,
+        PEPPER,
+        {"event_id": "e-1"},
+    )
     headers = dict(letter.headers)
 
     assert headers["x-dlq-reason"] == b"bad_data"

@@ -142,11 +142,14 @@ def decide(
     gate = _Gate(view, account)
     written: list[Entry] = []
     replies: list[Reply] = []
+    entries = dict(view.entries)
     for ask in asks:
-        entry = view.entries.get(ask.message_id)
-        reply = _known(ask, entry, incarnation, view.now)
+        entry = entries.get(ask.message_id)
+        again = entry is not view.entries.get(ask.message_id)  # decided on in this very batch
+        reply = Busy(0.05) if again else _known(ask, entry, incarnation, view.now)
         if reply is None:
             reply, changed = _decide_one(ask, entry, view, gate, name, account, projection_max_age_s)
+            entries |= {changed_entry.message_id: changed_entry for changed_entry in changed}
             written += changed
         replies.append(reply)
     return Decision(gate.tokens, replies, written)
@@ -172,7 +175,8 @@ def _decide_one(
     before = entry or Entry(message_id=ask.message_id, fingerprint=ask.fingerprint, state=State.RELEASED)
     doubtful = before.state in (State.IN_DOUBT, State.CLAIMED)
     verdict = _verdict(ask, view)
-    if isinstance(verdict, Refuse) or (doubtful and not may_ask_again(before, account.ref_life_s, view.now)):
+    known_there = before.account == name and may_ask_again(before, account.ref_life_s, view.now)
+    if isinstance(verdict, Refuse) or (doubtful and not known_there):
         kind, reason = (
             (verdict.kind, verdict.reason) if isinstance(verdict, Refuse) else (OutcomeKind.UNKNOWN, Reason.IN_DOUBT)
         )

@@ -26,6 +26,7 @@ from worker.policy.verdicts import Reason, Verdict
 from worker.telemetry import metrics
 
 log = structlog.get_logger(__name__)
+UNDER_WAY_S = 0.05
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,6 +74,7 @@ class Handover:
         self._settler = settler
         self._clock = clock
         self._asks = itertools.count()
+        self._under_way: set[str] = set()
         self._again = AsyncRetrying(
             retry=retry_if_result(lambda payload: payload is None),
             wait=wait_random_exponential(multiplier=0.2, max=10),
@@ -102,8 +104,14 @@ class Handover:
             PermanentError: The id was used twice, or the provider refused what is our fault.
             Stopping: The process is ending, and the message is not with the provider.
         """
-        payload = await self._round(plan)
-        return payload if payload is not None else await self._again.copy()(self._round, plan)
+        while plan.message_id in self._under_way:  # the same message on another lane, or delivered again
+            await self._clock.sleep(UNDER_WAY_S)
+        self._under_way.add(plan.message_id)
+        try:
+            payload = await self._round(plan)
+            return payload if payload is not None else await self._again.copy()(self._round, plan)
+        finally:
+            self._under_way.discard(plan.message_id)
 
     async def _round(self, plan: Plan) -> bytes | None:
         reply = await self._ask(plan)

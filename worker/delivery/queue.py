@@ -2,17 +2,20 @@
 
 import asyncio
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from worker.clock import Clock
 from worker.delivery.accounts import Account
 from worker.delivery.fence import Ask, Busy, Claimed, IdReused, Reply, Settled, Wait, in_order
-from worker.errors import StateUnavailable, Stopping
+from worker.errors import PermanentError, StateUnavailable, Stopping
 
 MOST_IN_A_BATCH = 256
 LONGEST_NAP_S = 1.0
 RETRY_S = (0.2, 1.0)
+
+
+Waiting = tuple[Ask, "asyncio.Future[Claimed | Settled | Busy | IdReused]"]
 
 
 class Fences(Protocol):
@@ -44,7 +47,7 @@ class FenceQueue:
         self.account = account
         self._fences = fences
         self._clock = clock
-        self._waiting: dict[int, tuple[Ask, asyncio.Future[Claimed | Settled | Busy | IdReused]]] = {}
+        self._waiting: dict[int, Waiting] = {}
         self._woken = asyncio.Event()
         self._deciding: set[str] = set()
         self._closed = False
@@ -106,8 +109,12 @@ class FenceQueue:
             return None
         asked_at = self._clock.monotonic()
         self._deciding = {ask.holder for ask in asks}
-        replies = await self._decide(asks)
-        self._deciding = set()
+        try:
+            replies = await self._decide(asks)
+        except PermanentError as error:
+            return await self._single_out(asks, by_holder, error)
+        finally:
+            self._deciding = set()
         naps = []
         for ask, reply in zip(asks, replies, strict=True):
             future = by_holder[ask.holder][1]
@@ -123,6 +130,20 @@ class FenceQueue:
         if not naps:
             return 0.0 if len(by_holder) > len(asks) else None
         return min(LONGEST_NAP_S, max(0.005, min(nap.retry_in_s for nap in naps)))
+
+    async def _single_out(self, asks: Sequence[Ask], waiting: Mapping[str, Waiting], error: PermanentError) -> float:
+        """The database refuses one of *asks*: ask one at a time, and tell whoever it is."""
+        for ask in asks:
+            future = waiting[ask.holder][1]
+            try:
+                (reply,) = await self._decide([ask])
+            except PermanentError:
+                if not future.done():
+                    future.set_exception(error)
+                continue
+            if not isinstance(reply, Wait) and not future.done():
+                future.set_result(reply)
+        return 0.05
 
     async def _decide(self, asks: Sequence[Ask]) -> list[Reply]:
         """Ask until the state store answers; the same batch, as an answer that was lost may have claimed."""

@@ -47,27 +47,31 @@ class BatchRunner:
         """Read and handle until *stop*; then wait for what was written, within *drain_s*, and commit."""
         async with asyncio.TaskGroup() as tasks:
             committer = tasks.create_task(self._commit_regularly(), name=f"committer-{self.source.name}")
-            while not stop.is_set():
-                batch = await self.source.poll(self._poll_records, POLL_WAIT_S)
-                if batch:
-                    acknowledged = await self._handle([record for _, record in batch])
-                    self._pending.append(
-                        tasks.create_task(self._finish(batch, acknowledged), name=f"acks-{self.source.name}")
-                    )
-                while self._pending and (len(self._pending) >= BATCHES_IN_FLIGHT or self._pending[0].done()):
-                    await self._pending.popleft()
-                if self._after_poll is not None:
-                    await self._after_poll(self.source)
+            reader = tasks.create_task(self._read(stop, tasks), name=f"reader-{self.source.name}")
+            await stop.wait()
+            await asyncio.wait({reader}, timeout=drain_s)
             await self._wait(drain_s)
-            for task in self._pending:
+            for task in (reader, committer, *self._pending):
                 task.cancel()
-            committer.cancel()
         await self.source.stop()
+
+    async def _read(self, stop: asyncio.Event, tasks: asyncio.TaskGroup) -> None:
+        while not stop.is_set():
+            batch = await self.source.poll(self._poll_records, POLL_WAIT_S)
+            if batch:
+                acknowledged = await self._handle([record for _, record in batch])
+                finishing = self._finish(batch, acknowledged)
+                self._pending.append(tasks.create_task(finishing, name=f"acks-{self.source.name}"))
+            while self._pending and (len(self._pending) >= BATCHES_IN_FLIGHT or self._pending[0].done()):
+                await self._pending[0]
+                self._pending.popleft()
+            if self._after_poll is not None:
+                await self._after_poll(self.source)
 
     async def _finish(self, batch: Sequence[tuple[Assigned, Record]], acknowledged: Awaitable[object]) -> None:
         await acknowledged
         for assigned, record in batch:
-            assigned.tracker.done(record.offset)
+            assigned.finished(record)
 
     async def _commit_regularly(self) -> None:
         while True:

@@ -44,6 +44,7 @@ class KeyedRunner:
         self._scheduler = Scheduler()
         self._running: set[asyncio.Task[None]] = set()
         self._draining = False
+        self._stopping = False
 
     @property
     def in_flight(self) -> int:
@@ -60,7 +61,7 @@ class KeyedRunner:
                 for assigned, record in await self.source.poll(min(room, 500), POLL_WAIT_S):
                     self._scheduler.add(assigned, record)
                 self._fill(tasks)
-            self._draining = True
+            self._stopping = self._draining = True
             await self._drain(drain_s)
             committer.cancel()
         await self.source.stop()
@@ -83,12 +84,12 @@ class KeyedRunner:
     async def _work(self, job: Job, tasks: asyncio.TaskGroup) -> None:
         try:
             await self._handle(job.record)
-            job.assigned.tracker.done(job.record.offset)
+            job.assigned.finished(job.record)
         except Stopping:
             log.debug("work.left_unfinished", source=self.source.name)
         finally:
             self._scheduler.done(job)
-            self._fill(tasks)
+        self._fill(tasks)
 
     async def _commit_regularly(self) -> None:
         while True:
@@ -98,7 +99,7 @@ class KeyedRunner:
     async def _before_revoke(self) -> None:
         self._draining = True
         await self._wait(self._revoke_drain_s)
-        self._draining = False
+        self._draining = self._stopping
 
     async def _drain(self, drain_s: float) -> None:
         await self._wait(drain_s)

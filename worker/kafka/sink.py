@@ -13,17 +13,17 @@ from contextlib import asynccontextmanager, suppress
 
 import structlog
 from aiokafka import AIOKafkaProducer
-from aiokafka.errors import KafkaError, MessageSizeTooLargeError
-from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, wait_random_exponential
+from aiokafka.errors import KafkaError
+from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, wait_random_exponential
 
-from worker.errors import DeadLetterReason, PermanentError
+from worker.errors import BrokerUnavailable, DeadLetterReason, PermanentError
 from worker.records import Outgoing
 
 log = structlog.get_logger(__name__)
 BATCH_BYTES = 256 * 1024
 # A record of ours is a few KiB; a dead letter may be as large as what a source allows, plus its headers.
 MAX_RECORD_BYTES = 1024 * 1024 - 4 * 1024
-STOP_DEADLINE_S = 10.0
+STOP_DEADLINE_S, HELD_STOP_DEADLINE_S = 10.0, 1.0
 
 Waiting = tuple[Outgoing, "asyncio.Future[None]"]
 
@@ -117,24 +117,11 @@ class Sink:
         return taken
 
     async def _write(self, place: tuple[str, int], waiting: list[Waiting]) -> None:
-        try:
-            await self._holding(place[0])(self._send, place, waiting)
-        except MessageSizeTooLargeError:
-            await self._write_one_by_one(place, waiting)
-            return
+        await self._holding(place[0])(self._send, place, waiting)
         self.held = False
         for _, future in waiting:
             if not future.done():
                 future.set_result(None)
-
-    async def _write_one_by_one(self, place: tuple[str, int], waiting: list[Waiting]) -> None:
-        if len(waiting) == 1:
-            record, future = waiting[0]
-            if not future.done():
-                future.set_exception(TooLarge(len(record.value)))
-            return
-        for one in waiting:
-            await self._write(place, [one])
 
     async def _send(self, place: tuple[str, int], waiting: list[Waiting]) -> None:
         topic, partition = place
@@ -158,9 +145,7 @@ class Sink:
             log.warning("kafka.write_held", topic=topic, error=type(error).__name__, tries=state.attempt_number)
 
         return AsyncRetrying(
-            retry=retry_if_exception(
-                lambda error: isinstance(error, KafkaError) and not isinstance(error, MessageSizeTooLargeError)
-            ),
+            retry=retry_if_exception_type(KafkaError),
             wait=wait_random_exponential(multiplier=0.1, max=5),
             before_sleep=tell,
             reraise=True,
@@ -169,14 +154,23 @@ class Sink:
 
 @asynccontextmanager
 async def open_sink(producer: AIOKafkaProducer) -> AsyncIterator[Sink]:
-    """Connect; what is in line is written before the block ends, within a deadline."""
-    await producer.start()
+    """
+    Connect; what is in line is written before the block ends, within a deadline.
+
+    Raises:
+        BrokerUnavailable: Kafka does not answer.
+    """
+    try:
+        await producer.start()
+    except KafkaError as error:
+        await producer.stop()
+        raise BrokerUnavailable(f"Kafka does not answer: {type(error).__name__}") from error
     try:
         async with asyncio.TaskGroup() as tasks:
             sink = Sink(producer, tasks)
             yield sink
-            await sink.drain(STOP_DEADLINE_S)
+            await sink.drain(HELD_STOP_DEADLINE_S if sink.held else STOP_DEADLINE_S)
     finally:
         with suppress(TimeoutError):
-            async with asyncio.timeout(STOP_DEADLINE_S):
+            async with asyncio.timeout(HELD_STOP_DEADLINE_S):
                 await producer.stop()

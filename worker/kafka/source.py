@@ -7,6 +7,7 @@ computed it: the last one ends inside the revoke callback, and none starts until
 """
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, Literal
@@ -15,24 +16,33 @@ import structlog
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener
 from aiokafka.errors import CommitFailedError, KafkaError
 from aiokafka.structs import OffsetAndMetadata, TopicPartition
+from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_attempt, wait_random_exponential
 
+from worker.errors import BrokerUnavailable
 from worker.kafka.tracker import OffsetTracker
 from worker.records import Record
 
 log = structlog.get_logger(__name__)
 COMMIT_DEADLINE_S = 5.0
+FRESH_MS = 5_000
 
 
 class Assigned:
     """One assignment of one partition; the object is its epoch."""
 
-    __slots__ = ("committed", "key", "lost", "tracker")
+    __slots__ = ("committed", "finished_ms", "key", "lost", "tracker")
 
     def __init__(self, key: TopicPartition, position: int) -> None:
         self.key = key
         self.tracker = OffsetTracker(position)
         self.committed = position
+        self.finished_ms: int | None = None
         self.lost = False
+
+    def finished(self, record: Record) -> None:
+        """Note that what came of *record* is durable."""
+        self.tracker.done(record.offset)
+        self.finished_ms = record.timestamp_ms
 
 
 class Source:
@@ -59,14 +69,30 @@ class Source:
         self._assigned: dict[TopicPartition, Assigned] = {}
         self._committing: asyncio.Task[None] | None = None
         self._may_commit = False
+        self._persistently = AsyncRetrying(
+            retry=retry_if_exception_type(KafkaError),
+            stop=stop_after_attempt(5),
+            wait=wait_random_exponential(multiplier=0.1, max=2),
+            reraise=True,
+        )
         self._paused = False
+        self._failure: BrokerUnavailable | None = None
         self.rebalances = 0
         self.ready = asyncio.Event()
 
     async def start(self) -> None:
-        """Connect and join the group."""
+        """
+        Connect and join the group.
+
+        Raises:
+            BrokerUnavailable: Kafka does not answer.
+        """
         self._consumer.subscribe(topics=list(self._starts), listener=_Listener(self))
-        await self._consumer.start()
+        try:
+            await self._consumer.start()
+        except KafkaError as error:
+            await self._consumer.stop()
+            raise BrokerUnavailable(f"Kafka does not answer: {type(error).__name__}") from error
 
     async def stop(self) -> None:
         """Commit what is finished and leave the group."""
@@ -82,6 +108,8 @@ class Source:
 
         Never cancelled: that would leave the client's guard against dead pollers switched off for ever.
         """
+        if self._failure is not None:
+            raise self._failure
         batches = await self._consumer.getmany(timeout_ms=int(wait_s * 1000), max_records=most)
         records = []
         for key, batch in batches.items():
@@ -126,16 +154,37 @@ class Source:
         """Return unread and unfinished records by topic, as far as the last fetch knew."""
         lag: dict[str, int] = dict.fromkeys(self._starts, 0)
         for key, each in self._assigned.items():
-            end = self._consumer.highwater(key)
-            lag[key.topic] += max(0, (end or 0) - each.tracker.committable)
+            end = self._consumer.highwater(key) or 0
+            start = each.tracker.committable if each.tracker.unfinished else self._position(key)
+            lag[key.topic] += max(0, end - start)
         return lag
 
+    def behind_s(self) -> dict[tuple[str, int], float]:
+        """
+        Return how far behind the end of the log each partition is, in seconds, where that is known.
+
+        0 where everything has been read and finished, by a fetch of the last seconds: the end that an old fetch told is
+        not the end any more, if the broker is away.
+        """
+        now_ms, behind = time.time() * 1000, {}
+        for key, each in self._assigned.items():
+            end, fetched_ms = self._consumer.highwater(key), self._consumer.last_poll_timestamp(key)
+            fresh = fetched_ms is not None and now_ms - fetched_ms < FRESH_MS
+            if fresh and end is not None and not each.tracker.unfinished and self._position(key) >= end:
+                behind[key.topic, key.partition] = 0.0
+            elif fresh and each.finished_ms is not None:
+                behind[key.topic, key.partition] = max(0.0, (now_ms - each.finished_ms) / 1000)
+        return behind
+
     def caught_up(self) -> bool:
-        """Return whether every record that the last fetches knew of is finished; false while nothing is assigned."""
-        return bool(self._assigned) and all(
-            (end := self._consumer.highwater(key)) is not None and each.tracker.committable >= end
-            for key, each in self._assigned.items()
-        )
+        """Return whether everything there is has been read and finished; false while nothing is assigned."""
+        behind = self.behind_s()
+        return bool(behind) and len(behind) == len(self._assigned) and not any(behind.values())
+
+    def _position(self, key: TopicPartition) -> int:
+        """Return the next offset to read, as the client has it now; markers and gaps are behind it."""
+        position: int | None = self._consumer._subscription.subscription.assignment.state_value(key)._position  # noqa: SLF001
+        return position or 0
 
     def positions(self) -> list[tuple[str, int]]:
         """Return the partitions that are assigned."""
@@ -143,20 +192,27 @@ class Source:
 
     async def revoked(self) -> None:
         """Finish, commit, forget; runs inside the rebalance, while the whole group waits."""
+        self.ready.clear()
         await self._before_revoke()
         await self.commit()
+        if self._committing is not None and not self._committing.done():
+            self._committing.cancel()  # it would land after the rebalance, and take the next owner back
         self._may_commit = False
         for each in self._assigned.values():
             each.lost = True
         self._assigned = {}
 
     async def assigned(self, keys: Iterable[TopicPartition]) -> None:
-        """Build everything anew."""
+        """Build everything anew; a failure here is raised by the next poll, as the client would only log it."""
         keys = set(keys)
         if keys:
             self._consumer.pause(*keys)  # first, as fetching may begin at the next await
         self.rebalances += 1
-        positions = await self._positions(keys)
+        try:
+            positions: dict[TopicPartition, int] = await self._persistently(self._positions, keys)
+        except KafkaError as error:
+            self._failure = BrokerUnavailable(f"{self.name}: no positions after a rebalance: {type(error).__name__}")
+            return
         self._assigned = {key: Assigned(key, positions[key]) for key in keys}
         self._may_commit = True
         if keys and not self._paused:
@@ -165,21 +221,19 @@ class Source:
         log.info("kafka.assigned", source=self.name, partitions=len(keys))
 
     async def _positions(self, keys: set[TopicPartition]) -> dict[TopicPartition, int]:
+        """Return where to read; what has no offset begins where its topic says, and that is committed at once."""
         committed = {key: await self._consumer.committed(key) for key in sorted(keys)}
-        known = {key.topic for key, offset in committed.items() if offset is not None}
-        for key, offset in committed.items():
-            # A topic that has offsets elsewhere has a past: a partition added later is read from its beginning.
-            if offset is None and key.topic not in known:
-                seek = (
-                    self._consumer.seek_to_end
-                    if self._starts[key.topic] == "latest"
-                    else self._consumer.seek_to_beginning
-                )
-                await seek(key)
-        return {
-            key: offset if offset is not None else await self._consumer.position(key)
-            for key, offset in committed.items()
-        }
+        beginnings = {key: await self._begin(key) for key, offset in committed.items() if offset is None}
+        if beginnings:
+            # Not committed, a quiet partition would begin at its end again, past what was written meanwhile.
+            await self._consumer.commit({key: OffsetAndMetadata(offset, "") for key, offset in beginnings.items()})
+        return {key: beginnings[key] if offset is None else offset for key, offset in committed.items()}
+
+    async def _begin(self, key: TopicPartition) -> int:
+        at_end = self._starts[key.topic] == "latest"
+        await (self._consumer.seek_to_end if at_end else self._consumer.seek_to_beginning)(key)
+        position: int = await self._consumer.position(key)
+        return position
 
 
 class _Listener(ConsumerRebalanceListener):  # type: ignore[misc]

@@ -85,6 +85,9 @@ class Checking:
             return Checked(verdict)
         if message.unresolved is not None:
             return Checked(suppress(Reason(message.unresolved)))
+        if self.template(message).category is not message.category:
+            told = f"the template is {self.template(message).category} by now, the message was made {message.category}"
+            raise PermanentError(DeadLetterReason.CATEGORY_CHANGED, told, field="category")
         body = self._open(message, known)
         if isinstance(body, Refuse):
             return Checked(body)

@@ -39,7 +39,8 @@ def parse_number(written: str, region: str = DEFAULT_REGION) -> Number | Refuse:
     if phonenumbers.number_type(parsed) not in TEXTABLE:
         return suppress(Reason.NOT_MOBILE)
     e164 = phonenumbers.format_number(parsed, phonenumbers.PhoneNumberFormat.E164)
-    return Number(e164, phonenumbers.region_code_for_number(parsed) or "ZZ")
+    region_code = phonenumbers.region_code_for_number(parsed) or ""
+    return Number(e164, region_code if len(region_code) == 2 else "ZZ")  # 001 is a satellite, not a country
 
 
 def check_number(written: str, countries: Container[str]) -> Number | Refuse:

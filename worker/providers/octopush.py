@@ -40,6 +40,7 @@ def _account(reason: ProviderReason) -> Submitted:
 
 _TEXT = _our_fault(ProviderReason.TEXT_REFUSED, DeadLetterReason.TEXT_REFUSED)
 _SENDER = _our_fault(ProviderReason.SENDER_REFUSED, DeadLetterReason.SENDER_REFUSED)
+_UNREADABLE = Submitted(answer=Answer.AMBIGUOUS, reason=ProviderReason.UNREADABLE_ANSWER)
 _AGAIN = Submitted(answer=Answer.AMBIGUOUS, reason=ProviderReason.SERVER_ERROR)
 
 CODES: Mapping[int, Submitted] = {
@@ -93,8 +94,7 @@ class Octopush:
         )
         try:
             async with self._session.post(self._url, data=body) as response:
-                content = await response.content.read(MAX_ANSWER_BYTES)
-                return classify(response.status, response.headers, content)
+                return classify(response.status, response.headers, await _read(response))
         except aiohttp.ClientConnectorError as error:
             return _not_connected(error)
         except (
@@ -106,6 +106,14 @@ class Octopush:
             return Submitted(answer=Answer.AMBIGUOUS, reason=ProviderReason.TIMED_OUT)
         except aiohttp.ClientError:
             return Submitted(answer=Answer.AMBIGUOUS, reason=ProviderReason.CONNECTION_LOST)
+
+
+async def _read(response: aiohttp.ClientResponse) -> bytes:
+    """Return the whole answer, up to a limit: one read gives only what has arrived by then."""
+    content = b""
+    while len(content) < MAX_ANSWER_BYTES and (chunk := await response.content.read(MAX_ANSWER_BYTES)):
+        content += chunk
+    return content
 
 
 def classify(status: int, headers: Mapping[str, str], content: bytes) -> Submitted:
@@ -120,18 +128,14 @@ def classify(status: int, headers: Mapping[str, str], content: bytes) -> Submitt
     if status in (401, 403):
         return _coded(CODES[status], status)
     body = _json(content)
+    if body is None or (200 <= status < 300 and not body.get("sms_ticket")):
+        return _coded(_AGAIN if status >= 500 else _UNREADABLE, status)
     if 200 <= status < 300:
-        return (
-            _accepted(body)
-            if "sms_ticket" in body
-            else Submitted(answer=Answer.AMBIGUOUS, reason=ProviderReason.UNREADABLE_ANSWER)
-        )
-    code = body.get("code")
-    if isinstance(code, int) and code in CODES:
+        return _accepted(body)
+    code = _number(body.get("code"))
+    if code in CODES:
         return _coded(CODES[code], code)
-    if status >= 500:
-        return _coded(_AGAIN, status)
-    return _coded(UNKNOWN, code if isinstance(code, int) else status)
+    return _coded(_AGAIN if status >= 500 else UNKNOWN, code or status)
 
 
 def _accepted(body: Mapping[str, Any]) -> Submitted:
@@ -155,12 +159,17 @@ def _coded(meaning: Submitted, code: int) -> Submitted:
     )
 
 
-def _json(content: bytes) -> Mapping[str, Any]:
+def _json(content: bytes) -> Mapping[str, Any] | None:
     try:
         body = orjson.loads(content)
     except orjson.JSONDecodeError:
-        return {}
-    return body if isinstance(body, dict) else {}
+        return None
+    return body if isinstance(body, dict) else None
+
+
+def _number(code: object) -> int:
+    """Return a code, which this API writes as a number and leniently may write as text; 0 for none."""
+    return int(code) if isinstance(code, int) or (isinstance(code, str) and code.isdecimal()) else 0
 
 
 def _retry_after_s(headers: Mapping[str, str]) -> float:

@@ -5,6 +5,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from schemas.events import ControlData
+from schemas.events.consent import ConsentRevoked
+from schemas.events.contact import ContactErased
 from schemas.messages import Message
 from worker.errors import DeadLetterReason, PermanentError
 from worker.messages import Addressee, address, make_message, sealed_data
@@ -15,6 +17,7 @@ from worker.routing.decoding import BadEvent, Event, decode
 from worker.routing.table import Route, RoutingTable
 from worker.sealing import Pepper
 from worker.settings import Intake, TopicSettings
+from worker.telemetry import metrics
 
 Target = tuple[Route, Addressee]
 
@@ -131,11 +134,17 @@ class Deciding:
             messages = self._messages(event, read.targets, known)
         except PermanentError as error:
             return GivenUp(error, _envelope(event), read.targets[0][1].subject)
+        except Exception as error:  # noqa: BLE001  a mistake of ours must not stop every event behind this one
+            internal = PermanentError(DeadLetterReason.INTERNAL_ERROR, f"{type(error).__name__} while routing")
+            return GivenUp(internal, _envelope(event), read.targets[0][1].subject)
         return Routed(messages) if messages else Unrouted(event, Reason.NO_ROUTE_MATCHED)
 
     def _control(self, event: Event, data: ControlData, record: Record) -> Decision:
         if self._intake is Intake.CONTROL:
-            return Projected(Change(data, event.time.timestamp(), event.id, record))
+            takes_away = isinstance(data, ConsentRevoked | ContactErased)
+            # A clock that runs ahead must not let a yes overrule a no that came after it.
+            at = event.time if takes_away else min(event.time, record.time)
+            return Projected(Change(data, at.timestamp(), event.id, record))
         message = f"{event.type} came through the intake {self._intake}; publish it to a topic of the intake control"
         return GivenUp(PermanentError(DeadLetterReason.WRONG_INTAKE, message), _envelope(event))
 
@@ -163,7 +172,13 @@ def _matches(route: Route, addressee: Addressee, who: Known, scope: Mapping[str,
     if route.condition.needs_contact and addressee.is_contact and who.contact is None:
         return None
     contact = who.contact.scope() if who.contact else {"attributes": {}}
-    return route.condition.holds({**scope, "contact": contact})
+    try:
+        return route.condition.holds({**scope, "contact": contact})
+    except PermanentError:
+        if not route.condition.needs_contact:
+            raise
+        metrics.RULE_FAILURES.labels(route.row.id).inc()  # one person's odd attribute; the others get theirs
+        return False
 
 
 def _envelope(event: Event) -> dict[str, str]:

@@ -22,6 +22,7 @@ from worker.settings import JsonPointers, TopicSettings
 
 STRUCTURED = "application/cloudevents"
 CONFLUENT_MAGIC = 0  # schema-registry wire format: byte 0, then the schema's id in four bytes
+MAX_ATTRIBUTE_CHARACTERS = 512  # of what is repeated of a bad envelope
 MAX_FUTURE = timedelta(minutes=5)  # clocks of emitters differ by less; a later time is clamped to the record's
 
 
@@ -59,8 +60,9 @@ class BadEvent(PermanentError):
         envelope: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__(code, message, field=field)
+        known = {name: (envelope or {}).get(name) for name in ("id", "source", "type")}
         self.envelope = {
-            k: v for k, v in (envelope or {}).items() if k in ("id", "source", "type") and isinstance(v, str) and v
+            name: value[:MAX_ATTRIBUTE_CHARACTERS] for name, value in known.items() if isinstance(value, str) and value
         }
 
 

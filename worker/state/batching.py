@@ -12,7 +12,7 @@ from typing import Generic, TypeVar
 import structlog
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, wait_random_exponential
 
-from worker.errors import StateUnavailable
+from worker.errors import PermanentError, StateUnavailable
 
 log = structlog.get_logger(__name__)
 QuestionT = TypeVar("QuestionT")
@@ -40,7 +40,8 @@ class Batcher(Generic[QuestionT, AnswerT]):
 
     Args:
         what: For logs.
-        answer: Answers a batch, in its order; may raise StateUnavailable, which is held out.
+        answer: Answers a batch, in its order; may raise StateUnavailable, which is held out,
+            or PermanentError, which reaches only who asked for it.
         most: Questions in one batch.
     """
 
@@ -76,9 +77,20 @@ class Batcher(Generic[QuestionT, AnswerT]):
                 await self._run_one(batch)
 
     async def _run_one(self, batch: list[tuple[QuestionT, asyncio.Future[AnswerT]]]) -> None:
-        answers: Sequence[AnswerT] = await hold_until_back(self._what)(
-            self._answer, [question for question, _ in batch]
-        )
+        questions = [question for question, _ in batch]
+        try:
+            answers: Sequence[AnswerT] = await hold_until_back(self._what)(self._answer, questions)
+        except PermanentError as error:
+            await self._one_by_one(batch, error)
+            return
         for (_, future), answer in zip(batch, answers, strict=True):
             if not future.done():
                 future.set_result(answer)
+
+    async def _one_by_one(self, batch: list[tuple[QuestionT, asyncio.Future[AnswerT]]], error: PermanentError) -> None:
+        """Find whose question it is that the database refuses; the others get their answers."""
+        if len(batch) > 1:
+            for one in batch:
+                await self._run_one([one])
+        elif not batch[0][1].done():
+            batch[0][1].set_exception(error)

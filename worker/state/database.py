@@ -15,16 +15,19 @@ from alembic import command
 from alembic.config import Config as AlembicConfig
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy.exc import DBAPIError, ProgrammingError
+from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, InterfaceError, OperationalError, ProgrammingError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlalchemy.pool import AsyncAdaptedQueuePool
 
-from worker.errors import ConfigurationError, Problem, StateUnavailable
+from worker.errors import ConfigurationError, Problem, StateRefused, StateUnavailable
 from worker.sealing import Pepper
 from worker.settings import DatabaseSettings
 from worker.state.tables import facts
 
+# SQLSTATE classes: connection, transaction rollback, resources, lock not available, operator intervention, system;
+# and 23505, a unique key: two writers met, and the second one will find what the first wrote.
+PASSING_STATES = ("08", "40", "53", "55", "57", "58", "23505")
 MIGRATIONS = Path(__file__).parent / "migrations"
 
 
@@ -45,6 +48,7 @@ class Database:
 
         Raises:
             StateUnavailable: The database does not answer, or two transactions collided.
+            StateRefused: It will never take one of these values.
         """
         with _translated():
             async with self._engine.begin() as connection:
@@ -108,10 +112,22 @@ _LOCK_PERSONS = sa.text(
 def _translated() -> Iterator[None]:
     try:
         yield
-    except ProgrammingError:
-        raise  # our mistake, not the database's
-    except (DBAPIError, PoolTimeout, OSError, TimeoutError) as error:
+    except DBAPIError as error:
+        if _will_pass(error):
+            raise StateUnavailable(f"the database does not answer: {type(error).__name__}") from error
+        raise StateRefused(f"{type(error).__name__} {getattr(error.orig, 'sqlstate', '') or ''}".strip()) from None
+    except (PoolTimeout, OSError, TimeoutError) as error:
         raise StateUnavailable(f"the database does not answer: {type(error).__name__}") from error
+
+
+def _will_pass(error: DBAPIError) -> bool:
+    """Return whether asking again can help; a value that does not fit never will."""
+    state = getattr(error.orig, "sqlstate", None)
+    if state is not None:
+        return str(state).startswith(PASSING_STATES)
+    if isinstance(error, IntegrityError | DataError | ProgrammingError):
+        return isinstance(error, IntegrityError)  # two writers met; the second one finds what the first wrote
+    return error.connection_invalidated or isinstance(error, OperationalError | InterfaceError)
 
 
 @asynccontextmanager

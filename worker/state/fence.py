@@ -92,7 +92,7 @@ class FenceStore:
             refilled_at=account.refilled_at,
             held_until=account.held_until,
             live_claims=now.live_claims,
-            entries=await self._ledger.load(connection, (ask.message_id for ask in asks)),
+            entries=await self._ledger.load(connection, {ask.message_id for ask in asks}, locked=True),
             acts=acts,
             suppressions=suppressed,
             projection_age_s=None if now.caught_up_at is None else now.now - now.caught_up_at,

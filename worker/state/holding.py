@@ -29,6 +29,6 @@ class HoldingProjector:
         """Write *changes* in order."""
         await hold_until_back("projection")(self._projector.project, changes)
 
-    async def caught_up(self, positions: Sequence[tuple[str, int]]) -> None:
-        """Write down that these partitions have been read up to now."""
-        await hold_until_back("projection")(self._projector.caught_up, positions)
+    async def caught_up(self, behind_s: Mapping[tuple[str, int], float]) -> None:
+        """Write down how far behind each partition is."""
+        await hold_until_back("projection")(self._projector.caught_up, behind_s)

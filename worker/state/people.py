@@ -1,6 +1,6 @@
 """Contacts and the keys of people: what is known of whom a message is for."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import orjson
@@ -13,11 +13,17 @@ from worker.sealing import Erased, KeyRing
 from worker.state.database import Database
 from worker.state.tables import contacts, db_now, person_keys
 
+MOST_AT_ONCE = 5_000  # PostgreSQL takes 32,767 parameters in a statement
 _SELECT = (
     sa.select(person_keys, contacts.c.person, contacts.c.country, contacts.c.sealed)
     .join_from(person_keys, contacts, contacts.c.subject == person_keys.c.subject, isouter=True)
     .where(person_keys.c.subject.in_(sa.bindparam("subjects", expanding=True)))
 )
+
+
+def batched(subjects: list[str], most: int) -> Iterator[list[str]]:
+    """Yield *subjects* in pieces of at most *most*."""
+    return (subjects[start : start + most] for start in range(0, len(subjects), most))
 
 
 class People:
@@ -37,13 +43,14 @@ class People:
         wanted = set(subjects)
         if not wanted:
             return {}
+        known: dict[str, Known] = {}
         async with self._database.reading() as connection:
-            known = await self.read(connection, wanted)
+            for chunk in batched(sorted(wanted), MOST_AT_ONCE):
+                known |= await self.read(connection, chunk)
         if create_keys and (missing := wanted - known.keys()):
             async with self._database.transaction() as connection:
                 await self.create_keys(connection, missing)
-            async with self._database.reading() as connection:
-                known |= await self.read(connection, missing)
+            known |= await self.load(missing)
         return known
 
     async def read(self, connection: AsyncConnection, subjects: Iterable[str]) -> dict[str, Known]:

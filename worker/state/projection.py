@@ -5,7 +5,7 @@ Every write takes the lock of the persons it concerns, the same that the fence t
 after a withdrawal has been committed and the claim's start window is over.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import orjson
@@ -41,6 +41,8 @@ class Projector:
             StateUnavailable: The database does not answer; nothing was written.
         """
         async with self._database.transaction() as connection:
+            # Contacts first: a consent that names a contact must see the number that another process is writing.
+            await self._database.lock_persons(connection, {self._subject(change.data) for change in changes})
             await self._database.lock_persons(connection, await self._persons(connection, changes))
             await self._people.create_keys(connection, {self._subject(change.data) for change in changes})
             for change in changes:
@@ -52,19 +54,20 @@ class Projector:
                     case ConsentGranted() | ConsentRevoked():
                         await self._consent(connection, change.data, change)
 
-    async def caught_up(self, positions: Sequence[tuple[str, int]], behind_s: float = 0.0) -> None:
-        """Write down that these partitions have been read up to *behind_s* seconds ago."""
+    async def caught_up(self, behind_s: Mapping[tuple[str, int], float]) -> None:
+        """Write down up to when each partition of the control intake has been read: so many seconds ago."""
         insert: Any = postgresql.insert if self._database.is_postgresql else sqlite.insert
         statement = insert(projections).values(
-            topic=sa.bindparam("topic"), partition=sa.bindparam("partition"), caught_up_at=db_now() - behind_s
+            topic=sa.bindparam("topic"),
+            partition=sa.bindparam("partition"),
+            caught_up_at=db_now() - sa.bindparam("behind_s", type_=sa.Double),
         )
         statement = statement.on_conflict_do_update(
             index_elements=["topic", "partition"], set_={"caught_up_at": statement.excluded.caught_up_at}
         )
+        rows = [{"topic": t, "partition": p, "behind_s": behind} for (t, p), behind in sorted(behind_s.items())]
         async with self._database.transaction() as connection:
-            await connection.execute(
-                statement, [{"topic": topic, "partition": partition} for topic, partition in positions]
-            )
+            await connection.execute(statement, rows)
 
     async def begin(self, topics: Collection[str]) -> bool:
         """Forget partitions of topics that are read no more; return whether nothing was ever projected."""
@@ -135,7 +138,9 @@ class Projector:
         newer = statement.on_conflict_do_update(
             index_elements=["subject"],
             set_={name: statement.excluded[name] for name in row if name != "subject"},
-            where=contacts.c.version < statement.excluded.version,
+            where=contacts.c.version < statement.excluded.version
+            if row["sealed"]
+            else contacts.c.version <= statement.excluded.version,
         )
         return bool((await connection.execute(newer)).rowcount)
 

@@ -13,6 +13,7 @@ RECORDS_READ = Counter(
     "sms_records_read_total", "Records read from input topics; the sum of sms_records_total.", ["intake"]
 )
 MESSAGES_ROUTED = Counter("sms_messages_routed_total", "Messages put on a lane by the router.", ["lane", "route"])
+RULE_FAILURES = Counter("sms_rule_failures_total", "People whom a condition could not judge.", ["route"])
 MESSAGES_READ = Counter("sms_messages_read_total", "Messages read from a lane.", ["lane"])
 MESSAGES_IN_FLIGHT = Gauge("sms_messages_in_flight", "Messages a sender works on now.", ["lane"])
 OUTCOMES = Counter(
