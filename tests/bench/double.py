@@ -1,0 +1,49 @@
+"""
+A provider that answers every send after a fixed latency, in as few instructions as Python allows.
+
+    python -m tests.bench.double PORT LATENCY_MS
+"""
+
+import asyncio
+import sys
+
+import uvloop
+
+BODY = b'{"sms_ticket":"sms_5fec89fe97109","number_of_contacts":1,"total_cost":0.05,"number_of_sms_needed":1,"residual_credit":99.5}'
+ANSWER = b"HTTP/1.1 201 Created\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n%s" % (len(BODY), BODY)
+
+
+class Double(asyncio.Protocol):
+    """One connection; one request at a time, as HTTP/1.1 clients send them."""
+
+    latency_s = 0.0
+
+    def connection_made(self, transport) -> None:
+        self.transport, self.buffer = transport, b""
+        self.loop = asyncio.get_running_loop()
+
+    def data_received(self, data: bytes) -> None:
+        self.buffer += data
+        while (end := self.buffer.find(b"\r\n\r\n")) >= 0:
+            head = self.buffer[:end].lower()
+            start = head.find(b"content-length:")
+            length = (
+                int(head[start + 15 : head.find(b"\r\n", start) if head.find(b"\r\n", start) > 0 else None])
+                if start >= 0
+                else 0
+            )
+            if len(self.buffer) < end + 4 + length:
+                return
+            self.buffer = self.buffer[end + 4 + length :]
+            self.loop.call_later(self.latency_s, self.transport.write, ANSWER)
+
+
+async def main(port: int, latency_ms: float) -> None:
+    Double.latency_s = latency_ms / 1000
+    server = await asyncio.get_running_loop().create_server(Double, "127.0.0.1", port, backlog=1024)
+    print("ready", flush=True)
+    await server.serve_forever()
+
+
+if __name__ == "__main__":
+    uvloop.run(main(int(sys.argv[1]), float(sys.argv[2])))

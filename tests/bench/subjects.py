@@ -1,0 +1,152 @@
+"""
+What is measured, each in a process of its own; prints one JSON line.
+
+    python -m tests.bench.subjects KIND '{"...": ...}'
+"""
+
+import asyncio
+import gc
+import json
+import sys
+import time
+from pathlib import Path
+
+import aiohttp
+import orjson
+import uvloop
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
+
+from schemas.messages import Lane
+from tests.bench.double import BODY
+from worker.app import Role, open_worker
+from worker.routing.loading import load_configuration
+from worker.telemetry import metrics
+from worker.telemetry.log import set_up_logging
+
+IN_FLIGHT = 200
+
+
+async def bare_router(bootstrap: str, topic: str, out: str, count: int) -> tuple[float, float]:
+    """Consume, parse, produce, commit: nothing else."""
+    consumer = AIOKafkaConsumer(topic, bootstrap_servers=bootstrap, group_id=f"bare-{out}", auto_offset_reset="earliest",
+                                enable_auto_commit=False, fetch_max_wait_ms=100)  # fmt: skip
+    producer = AIOKafkaProducer(bootstrap_servers=bootstrap, acks="all", enable_idempotence=False)
+    await producer.start()
+    await consumer.start()
+    await consumer._client._wait_on_metadata(out)
+    done, began = 0, None
+    while done < count:
+        batches = await consumer.getmany(timeout_ms=100, max_records=1000)
+        began = began or ((time.perf_counter(), time.process_time()) if batches else None)
+        futures = []
+        for records in batches.values():
+            for record in records:
+                data = orjson.loads(record.value)
+                futures.append(await producer.send(out, orjson.dumps(data), key=record.key))
+        if futures:
+            await asyncio.gather(*futures)
+            await consumer.commit()
+        done += len(futures)
+    spent = time.perf_counter() - began[0], time.process_time() - began[1]
+    await consumer.stop()
+    await producer.stop()
+    return spent
+
+
+async def bare_sender(bootstrap: str, topic: str, out: str, count: int, url: str) -> tuple[float, float]:
+    """Consume a batch, post it with the same client and as many in flight, produce, commit: a barrier per batch, no ledger."""
+    consumer = AIOKafkaConsumer(topic, bootstrap_servers=bootstrap, group_id=f"bare-{out}-{time.time()}", auto_offset_reset="earliest",
+                                enable_auto_commit=False, fetch_max_wait_ms=100)  # fmt: skip
+    producer = AIOKafkaProducer(bootstrap_servers=bootstrap, acks="all", enable_idempotence=False)
+    await producer.start()
+    await consumer.start()
+    connector = aiohttp.TCPConnector(limit=IN_FLIGHT)
+    done, began = 0, None
+    async with aiohttp.ClientSession(connector=connector, timeout=aiohttp.ClientTimeout(total=10)) as session:
+
+        async def post(record) -> None:
+            message = orjson.loads(record.value)
+            body = orjson.dumps({"recipients": [{"phone_number": "+33612345678"}], "text": "x" * 100, "sender": "SHOP",
+                                 "purpose": "alert", "request_id": message["id"]})  # fmt: skip
+            async with session.post(url, data=body, headers={"content-type": "application/json"}) as response:
+                answer = orjson.loads(await response.read())
+            await (
+                await producer.send(
+                    out, orjson.dumps({"id": message["id"], "ticket": answer["sms_ticket"]}), key=record.key
+                )
+            )
+
+        while done < count:
+            batches = await consumer.getmany(timeout_ms=100, max_records=IN_FLIGHT)
+            began = began or ((time.perf_counter(), time.process_time()) if batches else None)
+            records = [record for batch in batches.values() for record in batch]
+            if records:
+                await asyncio.gather(*(post(record) for record in records))
+                await consumer.commit()
+            done += len(records)
+        spent = time.perf_counter() - began[0], time.process_time() - began[1]
+    await consumer.stop()
+    await producer.stop()
+    return spent
+
+
+async def worker(config: str, role: str, count: int) -> tuple[float, float]:
+    """The worker as it is, with one role, until it has handled *count*."""
+    configuration = load_configuration(Path(config))
+    stop = asyncio.Event()
+    counter = metrics.RECORDS if role == "router" else metrics.OUTCOMES
+    async with open_worker(configuration, [Role(role)], [Lane.TRANSACTIONAL]) as its:
+        running = asyncio.create_task(its.run(stop))
+        began = None
+        read = metrics.RECORDS_READ if role == "router" else metrics.MESSAGES_READ
+        while _total(counter) < count:
+            if began is None and _total(read) > 0:
+                began = time.perf_counter(), time.process_time()
+            await asyncio.sleep(0.005)
+            if running.done():
+                await running
+        if role == "router":  # counted before the broker's word; wait for it
+            for sink in its._stage.sinks.values():
+                await sink.drain(10)
+        spent = time.perf_counter() - began[0], time.process_time() - began[1]
+        stop.set()
+        await running
+    return spent
+
+
+def _total(counter) -> float:
+    return sum(child._value.get() for child in list(counter._metrics.values()))
+
+
+async def ceiling(port: int, count: int) -> tuple[float, float]:
+    """What the double itself can answer: raw connections, no HTTP client."""
+    request = b"POST /v1/public/sms-campaign/send HTTP/1.1\r\nhost: x\r\ncontent-length: 2\r\n\r\n{}"
+    began, each = (time.perf_counter(), time.process_time()), count // IN_FLIGHT
+
+    async def connection() -> None:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        for _ in range(each):
+            writer.write(request)
+            await reader.readuntil(BODY)
+        writer.close()
+
+    await asyncio.gather(*(connection() for _ in range(IN_FLIGHT)))
+    return time.perf_counter() - began[0], time.process_time() - began[1]
+
+
+KINDS = {"bare_router": bare_router, "bare_sender": bare_sender, "worker": worker, "ceiling": ceiling}
+
+
+def main() -> None:
+    arguments = json.loads(sys.argv[2])
+    set_up_logging("WARNING")
+    gc.freeze()
+    wall, cpu = uvloop.run(KINDS[sys.argv[1]](**arguments))
+    count = arguments["count"]
+    print(
+        json.dumps({"per_s": round(count / wall, 1), "cpu_us": round(cpu / count * 1e6, 1), "wall_s": round(wall, 2)})
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,152 @@
+"""The command line as its users type it."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from tests import builders
+from tests.unit.test_configuration import change
+from worker.cli import app
+
+RUNNER = CliRunner()
+EXAMPLE = Path(__file__).parents[2] / "docs" / "examples" / "order.shipped.json"
+
+
+def run(*arguments: object, text: str | None = None):
+    return RUNNER.invoke(app, [str(argument) for argument in arguments], input=text)
+
+
+def every_command(command=None, path=()):
+    command = command or typer.main.get_command(app)
+    if not hasattr(command, "commands"):
+        yield path, command
+        return
+    for name, child in command.commands.items():
+        yield from every_command(child, (*path, name))
+
+
+@pytest.mark.parametrize(
+    ("path", "command"), list(every_command()), ids=lambda value: " ".join(value) if isinstance(value, tuple) else ""
+)
+def test_every_command_and_option_explains_itself(path, command) -> None:
+    assert len(command.help or "") > 20
+    for parameter in command.params:
+        assert getattr(parameter, "help", None), f"{path}: {parameter.name}"
+    assert run(*path, "--help").exit_code == 0
+
+
+def test_segments_answers_one_object_a_line_and_takes_texts_as_they_are() -> None:
+    answer = run("segments", "--json", text='"caf\\u00e9 \\u20ac"\n\n"e\\u0301"\n"' + "a" * 161 + '"\n')
+
+    lines = [json.loads(line) for line in answer.stdout.splitlines()]
+    assert [(one["encoding"], one["units"], one["segments"]) for one in lines] == [
+        ("GSM-7", 7, 1),
+        ("UCS-2", 2, 1),
+        ("GSM-7", 161, 2),
+    ]
+    assert lines[2]["borders"] == [153]
+
+
+def test_segments_names_the_line_that_is_no_json_string() -> None:
+    answer = run("segments", text='"good"\nbad\n')
+
+    assert answer.exit_code == 1
+    assert 'line 2: expected a JSON string: "Bonjour"' in answer.output
+
+
+def test_segments_shows_what_costs_most() -> None:
+    answer = run("segments", "Noël à 5 €")
+
+    assert "UCS-2, 10 units, 1 segment" in answer.stdout
+    assert "LATIN SMALL LETTER E WITH DIAERESIS" in answer.stdout
+
+
+def test_check_is_quiet_about_a_good_configuration_and_exits_3_about_a_bad_one(tmp_path) -> None:
+    assert run("check").exit_code == 0
+    config = Path(shutil.copytree(builders.SHIPPED, tmp_path / "config"))
+    change(config / "routes.yaml", "template: order_delivered", "template: order_deliverd")
+
+    answer = run("check", "--config", config, "--json")
+
+    assert answer.exit_code == 3
+    (problem,) = json.loads(answer.stdout)
+    assert problem["field"] == "routes[4].template"
+    assert problem["line"] > 1
+
+
+def test_explain_tells_the_text_of_the_readme_s_event() -> None:
+    answer = run("explain", EXAMPLE, "--json")
+
+    told = json.loads(answer.stdout)
+    assert told["became"] == "routed"
+    message = told["messages"][0]
+    assert message["text"] is None or message["outcome"] in ("would be sent", "expired")
+
+
+def fresh(event_type: str, recipient=None, **changes) -> str:
+    from datetime import UTC, datetime
+
+    return json.dumps({"specversion": "1.0", "id": "1", "source": "/s", "type": event_type, "time": datetime.now(UTC).isoformat(),
+                       "data": builders.data(event_type, recipient, **changes)})  # fmt: skip
+
+
+def explained(text: str, *options: object) -> dict:
+    answer = run("explain", "-", "--json", *options, text=text)
+    assert answer.exit_code == 0, answer.output
+    return json.loads(answer.stdout)
+
+
+def test_explain_shows_the_text_and_that_an_unknown_contact_gets_none() -> None:
+    sent = explained(fresh("order.shipped", {"phone": "+33612345678"}))
+    unknown = explained(fresh("order.shipped"))
+
+    assert sent["messages"][0]["text"].startswith("Bonjour, votre commande #1234 a été expédiée.")
+    assert sent["not_matched"] == ["route gift-shipped: data.gift_recipient"]
+    assert (unknown["messages"][0]["outcome"], unknown["messages"][0]["reason"]) == ("suppressed", "unknown_contact")
+
+
+def test_explain_takes_a_contact_and_consents(tmp_path) -> None:
+    card = tmp_path / "contact.json"
+    card.write_text(json.dumps(builders.data("contact.updated", attributes={"orders_90d": 4})))
+    event = fresh("promotion.announced")
+
+    without = explained(event, "--contact", card)["messages"][0]
+    given = explained(event, "--contact", card, "--consent", "offers")["messages"][0]
+
+    assert (without["outcome"], without["reason"]) == ("suppressed", "no_consent")
+    assert given["outcome"] == "would be sent"
+    assert given["text"].startswith("François, merci") or given["text"].startswith("Francois, merci")
+
+
+@pytest.mark.parametrize(
+    ("text", "became", "why"),
+    [
+        (fresh("order.shipped").replace("order.shipped", "order.shiped"), "ignored", "did you mean 'order.shipped'?"),
+        (fresh("order.shipped", tracking_url="no"), "dead_lettered", "bad_data: data.tracking_url"),
+        (fresh("cart.abandoned", total={"amount": 5}), "unrouted", "no_route_matched"),
+        (fresh("consent.revoked"), "projected", "nobody is texted"),
+        ("{", "dead_lettered", "malformed_json"),
+    ],
+)
+def test_explain_says_why_an_event_becomes_no_text(text: str, became: str, why: str) -> None:
+    told = explained(text)
+
+    assert told["became"] == became
+    assert why in told["why"]
+
+
+def test_send_test_texts_only_whom_the_allow_list_names(tmp_path) -> None:
+    config = Path(shutil.copytree(builders.SHIPPED, tmp_path / "config"))
+    change(config / "worker.yaml", "mode: simulate", "mode: simulate\n  allow_list: ['+33612345678']")
+
+    stranger = run("send-test", "order_shipped", "--to", "+33612345679", "--config", config)
+    mine = run("send-test", "order_shipped", "--to", "+33612345678", "--config", config)
+
+    assert "only allow-listed numbers are texted" in str(stranger.exception)
+    assert mine.exit_code == 0
+    assert "votre commande #1234 a été expédiée" in mine.stdout
+    assert "nothing was sent" in mine.output
