@@ -49,6 +49,7 @@ class TopicSettings(Config):
     An input topic.
 
     Attributes:
+        name: Of the topic; in one intake only, and outside the worker's own prefix.
         start: Where a group without offsets begins. Required: a year-old topic is not replayed by accident.
         events: The event types that come here; a type that an urgent route waits for may only come to urgent topics.
         partitions: For `topics create` only; other teams' topics are usually made by them.
@@ -62,14 +63,27 @@ class TopicSettings(Config):
 
 
 class IntakeSettings(Config):
-    """An intake: its topics, and how many records one poll may take."""
+    """
+    An intake.
+
+    Attributes:
+        poll_records: The most that one poll takes.
+    """
 
     topics: tuple[TopicSettings, ...] = ()
     poll_records: int = Field(default=1000, ge=1, le=10_000)
 
 
 class LaneSettings(Config):
-    """A lane: how many of its messages one process works on at once, and how many may wait in memory."""
+    """
+    A lane.
+
+    Attributes:
+        slots: Messages that one process works on at once, each a recipient of its own.
+        buffered_records: Messages that may wait in memory; then the lane's partitions pause.
+        buffered_bytes: The same, in bytes.
+        partitions: For `topics create`; more of them let more processes share the lane.
+    """
 
     slots: int = Field(default=50, ge=1, le=2_000)
     buffered_records: int = Field(default=1_000, ge=1)
@@ -82,8 +96,17 @@ class KafkaSettings(Config):
     Where Kafka is.
 
     Attributes:
+        bootstrap_servers: `host:port`, several parted by commas.
+        security_protocol: How to reach it.
+        sasl_mechanism: With a SASL protocol.
+        username: For SASL.
+        password: For SASL; best in the environment.
+        ca_file: Certificates to trust with TLS; the system's where it is missing.
         embedded: The broker is the embedded one of the demo and tests; it polls instead of waking fetches.
         prefix: Of the worker's own topics and groups.
+        replication: Copies of the topics that `topics create` makes; production needs 3.
+        session_timeout_s: After so long without a heartbeat a process counts as dead; the urgent ones take 10.
+        commit_every_s: How often finished offsets are committed.
     """
 
     bootstrap_servers: str = "127.0.0.1:9092"
@@ -100,7 +123,14 @@ class KafkaSettings(Config):
 
 
 class DatabaseSettings(Config):
-    """The state store: `sqlite+aiosqlite:///file` for one process, `postgresql+asyncpg://…` for many."""
+    """
+    The state store.
+
+    Attributes:
+        url: `sqlite+aiosqlite:///file` for exactly one process, `postgresql+asyncpg://…` for many.
+        pool: Connections of one process to PostgreSQL.
+        statement_timeout_s: After so long a statement counts as unanswered, and is asked again.
+    """
 
     url: SecretStr = SecretStr("sqlite+aiosqlite:///.data/state.db")
     pool: int = Field(default=8, ge=3, le=100)
@@ -108,7 +138,13 @@ class DatabaseSettings(Config):
 
 
 class DeliverySettings(Config):
-    """How far messages go; `simulate` unless somebody says otherwise."""
+    """
+    How far messages go.
+
+    Attributes:
+        mode: `simulate` hands nothing over; `allow_list` only what is for the numbers listed; `live` everything.
+        allow_list: Numbers in E.164; also whom `send-test` may text.
+    """
 
     mode: DeliveryMode = DeliveryMode.SIMULATE
     allow_list: tuple[str, ...] = ()
@@ -127,14 +163,26 @@ class DeliverySettings(Config):
 
 
 class SecretFiles(Config):
-    """Where the key ring and the pepper are; in the data folder, and made there, unless production."""
+    """
+    Where the secrets are; in the data folder, and made there on first run, unless production.
+
+    Attributes:
+        key_ring: Path of the key ring that wraps people's data keys.
+        pepper: Path of the pepper that hashes are keyed with.
+    """
 
     key_ring: Path | None = None
     pepper: Path | None = None
 
 
 class WebSettings(Config):
-    """Where health and metrics answer; port 0 takes a free one."""
+    """
+    Where health and metrics answer.
+
+    Attributes:
+        host: Address to listen on.
+        port: 0 takes a free one, and logs it.
+    """
 
     host: str = "127.0.0.1"
     port: int = Field(default=9464, ge=0, le=65535)
@@ -145,6 +193,9 @@ class Settings(BaseSettings):
     Everything that an installation sets, from `worker.yaml` and from the environment, which wins.
 
     A field's variable is its path in capitals: `SMS_WORKER_KAFKA__BOOTSTRAP_SERVERS`.
+
+    Attributes:
+        data_dir: Where SQLite, key ring and pepper are unless said otherwise.
     """
 
     model_config = SettingsConfigDict(

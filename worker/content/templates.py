@@ -37,7 +37,7 @@ class Variable(Config):
     Attributes:
         path: Where its value is: `data.order_id`, `contact.first_name`, `event.time`.
         default: Taken where the value is missing; without it, a missing value is a dead letter.
-        sample: For previews and checks.
+        sample: For `send-test` and checks.
     """
 
     path: VariablePath
@@ -58,8 +58,14 @@ class Template(Config):
     A template file.
 
     Attributes:
+        category: Why we may text; marketing has its own lane, account and rules.
+        lane: How long it may wait; `urgent` is for codes and alerts.
+        sender: 3 to 11 letters and digits, at least one a letter.
+        charset: What becomes of characters that GSM-7 lacks.
+        max_segments: A longer text is a dead letter, and refused by `check` if it cannot be shorter.
         purpose: What consent a marketing text needs.
         time_to_live: From the event's time; a later message is `expired`, never sent.
+        variables: What the text names, and where its value is.
         text: By locale; the first is the fallback for a language that none is for.
     """
 

@@ -12,7 +12,15 @@ from worker.errors import ConfigurationError, Problem
 
 
 class Credentials(Config):
-    """Where login and key are: files (re-read is easy, nothing in the process list) or environment variables."""
+    """
+    Where login and key are: a file or an environment variable for each.
+
+    Attributes:
+        login_file: Path of a file that holds the login.
+        key_file: Path of a file that holds the key.
+        login_env: Variable that holds the login.
+        key_env: Variable that holds the key.
+    """
 
     login_file: Path | None = None
     key_file: Path | None = None
@@ -60,6 +68,9 @@ class Account(Config):
     Credentials at a provider, with their limits.
 
     Attributes:
+        provider: Which module speaks to it.
+        base_url: Of its API; the sandbox's to try things out.
+        simulation_mode: Have the provider itself simulate.
         segments_per_second: The long-run rate that every process together keeps.
         burst: Segments that may go at once after a quiet spell; a second's worth unless set.
         max_in_flight: Requests under way at once, every process together.

@@ -21,6 +21,9 @@ class RouteRow(Config):
 
     Attributes:
         id: Part of every message's id: once it has sent, it must never change.
+        event: The event type.
+        template: The template's id.
+        campaign: A label for its messages; the event's own wins where there is none here.
         when: A condition in CEL; none means always.
         to: Where in the event the recipient is, if not in its usual place: `data.gift_recipient`.
     """
