@@ -100,14 +100,14 @@ class Worker:
         """Set the gauges that are looked up rather than counted."""
         for name, runner in self._stage.runners.items():
             for topic, lag in runner.source.lag().items():
-                metrics.LAG.labels(name, topic).set(lag)
-            metrics.REBALANCES.labels(name).set(runner.source.rebalances)
+                metrics.child(metrics.LAG, name, topic).set(lag)
+            metrics.child(metrics.REBALANCES, name).set(runner.source.rebalances)
             if isinstance(runner, KeyedRunner):
-                metrics.MESSAGES_IN_FLIGHT.labels(name).set(runner.in_flight)
+                metrics.child(metrics.MESSAGES_IN_FLIGHT, name).set(runner.in_flight)
         for queue in self._stage.queues:
-            metrics.FENCE_QUEUE.labels(queue.name).set(len(queue))
+            metrics.child(metrics.FENCE_QUEUE, queue.name).set(len(queue))
         for name, sink in self._stage.sinks.items():
-            metrics.HELD_WRITES.labels(name).set(sink.held)
+            metrics.child(metrics.HELD_WRITES, name).set(sink.held)
 
 
 async def _forever(run: Callable[[], Awaitable[None]], name: str) -> None:
@@ -135,5 +135,5 @@ async def open_worker(
             await open_router(shared, stage, stack)
         worker = Worker(configuration, stage, shared.database, clock)
         worker.port = await stack.enter_async_context(open_web(settings.web, worker.readiness, worker.observe))
-        metrics.INFO.labels(__version__, settings.deployment).set(1)
+        metrics.child(metrics.INFO, __version__, settings.deployment).set(1)
         yield worker

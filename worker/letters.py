@@ -57,7 +57,7 @@ class LaneLetters:
         if key is None:
             raise RuntimeError("the key of the day was just made")
         letter = dead_letter(self._topic, self._lane.value, record, error, key, self._pepper, _about(message))
-        metrics.DEAD_LETTERS.labels(self._lane, error.code).inc()
+        metrics.child(metrics.DEAD_LETTERS, self._lane, error.code).inc()
         await self._writer.publish(letter)
         if message is not None:
             payload = self._outcomes.payload(message, OutcomeKind.DEAD_LETTERED, error.code, Facts(), self._clock.now())

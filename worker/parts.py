@@ -174,7 +174,7 @@ async def open_senders(shared: Shared, stage: Stage, lanes: Collection[Lane], st
 
 
 def _counting(lane: Lane, handle: Callable[[Record], Awaitable[None]]) -> Callable[[Record], Awaitable[None]]:
-    read = metrics.MESSAGES_READ.labels(lane)
+    read = metrics.child(metrics.MESSAGES_READ, lane)
 
     async def counted(record: Record) -> None:
         read.inc()
@@ -192,7 +192,7 @@ async def _open_accounts(
     fences = FenceStore(shared.database, incarnation, settings.projection_max_age_s)
 
     async def hold(name: str, seconds: float, reason: str) -> None:
-        metrics.ACCOUNT_HOLDS.labels(name, reason).inc()
+        metrics.child(metrics.ACCOUNT_HOLDS, name, reason).inc()
         log.warning("account.held", account=name, seconds=round(seconds, 2), reason=reason)
         await hold_until_back("hold")(fences.hold, name, seconds, reason)
 

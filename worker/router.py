@@ -122,12 +122,12 @@ class Router:
 
     def _records(self, read: Read, decision: Decision, known: Mapping[str, Known], day: Known) -> list[Outgoing]:
         """Return what is written of a decision, and count it."""
-        metrics.RECORDS_READ.labels(self._intake).inc()
+        metrics.child(metrics.RECORDS_READ, self._intake).inc()
         match decision:
             case Routed(messages):
                 self._count("routed")
                 for message in messages:
-                    metrics.MESSAGES_ROUTED.labels(message.lane, message.route).inc()
+                    metrics.child(metrics.MESSAGES_ROUTED, message.lane, message.route).inc()
                 return [lane_record(self._topics.lane(message.lane), message) for message in messages]
             case Projected():
                 self._count("projected")
@@ -150,7 +150,7 @@ class Router:
 
     def _give_up(self, record: Record, given_up: GivenUp, who: Known) -> list[Outgoing]:
         error, envelope = given_up.error, given_up.envelope
-        metrics.DEAD_LETTERS.labels("router", error.code).inc()
+        metrics.child(metrics.DEAD_LETTERS, "router", error.code).inc()
         if who.key is None:
             raise RuntimeError("the key of the day is made with the batch")
         about = {f"event-{name}": value for name, value in envelope.items()}
@@ -163,4 +163,4 @@ class Router:
         ]
 
     def _count(self, became: str) -> None:
-        metrics.RECORDS.labels(self._intake, became).inc()
+        metrics.child(metrics.RECORDS, self._intake, became).inc()

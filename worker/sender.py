@@ -103,7 +103,7 @@ class Sender:
     async def _publish(self, message: Message, payload: bytes) -> None:
         await self._writer.publish(self._outcomes.record(message.id, payload))
         told = orjson.loads(payload)["data"]
-        metrics.OUTCOMES.labels(message.category, message.lane, told["outcome"], told.get("reason", "")).inc()
+        metrics.child(metrics.OUTCOMES, message.category, message.lane, told["outcome"], told.get("reason", "")).inc()
 
     def _plan(self, message: Message, checked: Checked) -> Plan:
         text, number = checked.text, checked.number

@@ -1,10 +1,13 @@
 """
-A provider that answers every send after a fixed latency, in as few instructions as Python allows.
+A provider that answers every send after its latency, in as few instructions as Python allows.
+
+The latency is log-normal about its median, and one answer in a hundred takes ten times as long: what real ones do.
 
     python -m tests.bench.double PORT LATENCY_MS
 """
 
 import asyncio
+import random
 import sys
 
 import uvloop
@@ -35,7 +38,9 @@ class Double(asyncio.Protocol):
             if len(self.buffer) < end + 4 + length:
                 return
             self.buffer = self.buffer[end + 4 + length :]
-            self.loop.call_later(self.latency_s, self.transport.write, ANSWER)
+            slow = 10 if random.random() < 0.01 else 1
+            latency_s = self.latency_s * slow * random.lognormvariate(0, 0.3)
+            self.loop.call_later(latency_s, self.transport.write, ANSWER)
 
 
 async def main(port: int, latency_ms: float) -> None:

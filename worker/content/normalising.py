@@ -47,7 +47,8 @@ def normalise(text: str, charset: Charset) -> str:
     if charset is Charset.ALLOW:
         return text
     replace = _letter if charset is Charset.TRANSLITERATE else _mark
-    text = "".join(character if is_gsm(character) else replace(character) for character in text)
+    for character in not_gsm(text):
+        text = text.replace(character, replace(character))
     if charset is Charset.STRICT and (left := not_gsm(text)):
         message = f"{len(left)} characters are not in GSM-7, the first is {unicodedata.name(left[0], 'unnamed')}"
         raise PermanentError(DeadLetterReason.NOT_GSM, message, field="text")

@@ -60,14 +60,19 @@ def is_gsm(character: str) -> bool:
 
 def not_gsm(text: str) -> list[str]:
     """Return the characters that force UCS-2, each once, in order."""
+    if _GSM.issuperset(text):
+        return []
     return list(dict.fromkeys(character for character in text if character not in _GSM))
 
 
 def segment(text: str) -> Segmentation:
     """Return how *text*, taken as it is, is encoded and cut."""
-    if _GSM.issuperset(text):
-        return _cut("GSM-7", [2 if c in _EXTENSION else 1 for c in text], GSM_SINGLE, GSM_JOINED)
-    return _cut("UCS-2", [2 if ord(c) > 0xFFFF else 1 for c in text], UCS2_SINGLE, UCS2_JOINED)
+    if not _GSM.issuperset(text):
+        return _cut("UCS-2", [2 if ord(c) > 0xFFFF else 1 for c in text], UCS2_SINGLE, UCS2_JOINED)
+    units = len(text) + sum(map(text.count, EXTENSION))
+    if units <= GSM_SINGLE:
+        return Segmentation("GSM-7", units, ())
+    return _cut("GSM-7", [2 if c in _EXTENSION else 1 for c in text], GSM_SINGLE, GSM_JOINED)
 
 
 def _cut(encoding: Encoding, widths: list[int], single: int, joined: int) -> Segmentation:

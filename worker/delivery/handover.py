@@ -144,7 +144,7 @@ class Handover:
             outcome=lambda kind, reason: plan.outcome(kind, reason, None),
         )
         reply = await self._queue.ask(ask)
-        metrics.FENCE_WAIT_S.labels(plan.lane).observe(self._clock.monotonic() - began)
+        metrics.child(metrics.FENCE_WAIT_S, plan.lane).observe(self._clock.monotonic() - began)
         return reply
 
     async def _attempt(self, plan: Plan, claimed: Claimed, sms: Sms) -> bytes | None:
@@ -161,14 +161,16 @@ class Handover:
 
     def _observe(self, plan: Plan, submitted: Submitted, seconds: float) -> None:
         name = self._attempts.name
-        metrics.SUBMITS.labels(name, submitted.answer, submitted.reason).inc()
-        metrics.SUBMIT_S.labels(name).observe(seconds)
+        metrics.child(metrics.SUBMITS, name, submitted.answer, submitted.reason).inc()
+        metrics.child(metrics.SUBMIT_S, name).observe(seconds)
         if submitted.answer is Answer.ACCEPTED:
-            metrics.EVENT_TO_SUBMIT_S.labels(plan.lane).observe((self._clock.now() - plan.event_time).total_seconds())
-            metrics.SEGMENTS.labels(name, plan.category, plan.encoding).inc(plan.segments)
-            metrics.COST.labels(name, plan.category).inc(submitted.cost or 0.0)
+            metrics.child(metrics.EVENT_TO_SUBMIT_S, plan.lane).observe(
+                (self._clock.now() - plan.event_time).total_seconds()
+            )
+            metrics.child(metrics.SEGMENTS, name, plan.category, plan.encoding).inc(plan.segments)
+            metrics.child(metrics.COST, name, plan.category).inc(submitted.cost or 0.0)
             if submitted.segments not in (None, plan.segments):
-                metrics.SEGMENT_MISMATCH.labels(name).inc()
+                metrics.child(metrics.SEGMENT_MISMATCH, name).inc()
         elif submitted.reason is ProviderReason.ALREADY_SEEN:
             log.warning("sms.already_seen", account=name, message_id=plan.message_id)
         else:

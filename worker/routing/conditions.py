@@ -34,18 +34,15 @@ class Condition:
     A compiled condition.
 
     Attributes:
-        names: The dotted names it uses.
+        names: The dotted names it uses, each with its steps.
+        needs_contact: Whether it cannot be decided without the contact.
     """
 
     source: str
-    names: tuple[str, ...]
+    names: tuple[tuple[str, tuple[str, ...]], ...]
+    needs_contact: bool
     _environment: Any
     _expression: Any
-
-    @property
-    def needs_contact(self) -> bool:
-        """Whether it cannot be decided without the contact."""
-        return any(name.startswith("contact.") for name in self.names)
 
     def holds(self, scope: Mapping[str, Any]) -> bool:
         """
@@ -57,7 +54,7 @@ class Condition:
             PermanentError: It failed: types that do not compare, or too much work.
         """
         try:
-            values = {name: _look_up(scope, name) for name in self.names}
+            values = {name: _look_up(scope, steps) for name, steps in self.names}
             result = self._expression.eval(self._environment.Activation(values))
         except RuntimeError as error:
             raise PermanentError(DeadLetterReason.RULE_FAILED, "the condition cost too much", field="when") from error
@@ -88,7 +85,9 @@ def compile_condition(source: str, model: type[EventData]) -> Condition:
     if expression.return_type() not in (cel.Type.BOOL, cel.Type.DYN):
         raise ValueError(f"gives {expression.return_type()}; a condition gives true or false")
     named = tuple(name for name in known if re.search(rf"(?<![\w.]){re.escape(name)}(?!\w)", source))
-    return Condition(source, named, environment, expression)
+    steps = tuple((name, tuple(name.split("."))) for name in named)
+    needs_contact = any(name.startswith("contact.") for name in named)
+    return Condition(source, steps, needs_contact, environment, expression)
 
 
 def fields_of(model: type[BaseModel], prefix: str) -> dict[str, Any]:
@@ -117,10 +116,10 @@ def _bare(annotation: Any) -> Any:
     return annotation
 
 
-def _look_up(scope: Mapping[str, Any], path: str) -> Any:
+def _look_up(scope: Mapping[str, Any], steps: tuple[str, ...]) -> Any:
     value: Any = scope
-    for step in path.split("."):
-        value = value.get(step) if isinstance(value, Mapping) else getattr(value, step, None)
+    for step in steps:
+        value = value.get(step) if isinstance(value, dict) else getattr(value, step, None)
     if isinstance(value, datetime | date):
         return value.isoformat()
     return list(value) if isinstance(value, tuple) else value

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from schemas.events import ControlData
+from schemas.events import ControlData, Recipient
 from schemas.events.consent import ConsentRevoked
 from schemas.events.contact import ContactErased
 from schemas.messages import Message
@@ -112,8 +112,9 @@ class Deciding:
             return Read(record, BadEvent(DeadLetterReason.INTERNAL_ERROR, f"{type(error).__name__} while decoding"))
         if event.data is None:
             return Read(record, event)
+        named: dict[Recipient, Addressee] = {}
         targets = tuple(
-            (route, address(recipient, self._pepper))
+            (route, named.get(recipient) or named.setdefault(recipient, address(recipient, self._pepper)))
             for route in self._table.for_type(event.type)
             for recipient in route.addressees(event.data)
         )
@@ -177,7 +178,7 @@ def _matches(route: Route, addressee: Addressee, who: Known, scope: Mapping[str,
     except PermanentError:
         if not route.condition.needs_contact:
             raise
-        metrics.RULE_FAILURES.labels(route.row.id).inc()  # one person's odd attribute; the others get theirs
+        metrics.child(metrics.RULE_FAILURES, route.row.id).inc()  # one person's odd attribute; the others get theirs
         return False
 
 

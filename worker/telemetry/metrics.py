@@ -4,7 +4,12 @@ The catalogue: every metric of the worker, and nowhere else.
 Labels come from enums and from names in the configuration, never from events.
 """
 
+from functools import lru_cache
+from typing import TypeVar
+
 from prometheus_client import Counter, Gauge, Histogram
+
+MetricT = TypeVar("MetricT", Counter, Gauge, Histogram)
 
 LATENCY_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 1800)
 
@@ -57,3 +62,9 @@ LAG = Gauge("sms_lag_records", "Records not read or not finished.", ["source", "
 REBALANCES = Gauge("sms_rebalances", "Assignments since the start.", ["source"])
 HELD_WRITES = Gauge("sms_kafka_writes_held", "1 while Kafka does not take what is written.", ["stage"])
 INFO = Gauge("sms_worker_info", "1, with what is running.", ["version", "deployment"])
+
+
+@lru_cache(maxsize=4096)
+def child(metric: MetricT, *labels: str) -> MetricT:
+    """Return the metric's series for *labels*; looked up once, as the client's own look-up costs more than counting."""
+    return metric.labels(*labels)
