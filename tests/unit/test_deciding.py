@@ -1,14 +1,17 @@
 """What becomes of events: routes, segments, unknown contacts, and ids that stay the same."""
 
+import uuid
 from datetime import timedelta
 
 import orjson
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from schemas.events import EVENTS, ControlData
 from tests import builders
 from tests.builders import NOW, PEPPER, RING, binary, data, record, structured
-from worker.messages import address, lane_record, open_body, read_message
+from worker.messages import NAMESPACE, address, lane_record, name_id, open_body, read_message
 from worker.people import Contact, Known
 from worker.results import dead_letter
 from worker.routing.deciding import Deciding, GivenUp, Ignored, Projected, Routed, Unrouted
@@ -134,6 +137,11 @@ def test_message_ids_never_change_between_versions() -> None:
     (message,) = routed("order.shipped").values()
 
     assert message.id == "d11b71e9-6b24-59a1-974c-60cbb79bd85f"
+
+
+@given(st.text())
+def test_an_id_is_a_uuid_5(name: str) -> None:
+    assert name_id(name) == str(uuid.uuid5(NAMESPACE, name))
 
 
 def test_a_changed_number_or_spelling_is_the_same_person() -> None:
