@@ -1,11 +1,10 @@
 """What an installation sets: where things are, which topics are read, how much may run at once."""
 
-import re
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic import Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from schemas.messages import Lane
@@ -31,6 +30,7 @@ class DeliveryMode(StrEnum):
 
 
 Pointer = Annotated[str, Field(pattern=r"^(/[^/]+)+$", description="JSON Pointer, RFC 6901.")]
+E164 = Annotated[str, Field(pattern=r"^\+[1-9]\d{6,14}$", description="+33612345678")]
 
 
 class JsonPointers(Config):
@@ -147,19 +147,11 @@ class DeliverySettings(Config):
     """
 
     mode: DeliveryMode = DeliveryMode.SIMULATE
-    allow_list: tuple[str, ...] = ()
+    allow_list: tuple[E164, ...] = ()
     countries: frozenset[Annotated[str, Field(pattern="^[A-Z]{2}$")]] = Field(
         default=frozenset({"FR", "GP", "MQ", "GF", "RE", "YT", "PM", "BL", "MF"}),
         description="ISO 3166 of the numbers that are served, by metadata and not by prefix.",
     )
-
-    @field_validator("allow_list")
-    @classmethod
-    def _e164(cls, numbers: tuple[str, ...]) -> tuple[str, ...]:
-        for number in numbers:
-            if not re.fullmatch(r"\+[1-9]\d{6,14}", number):
-                raise ValueError("numbers of the allow list are written in E.164: +33612345678")
-        return numbers
 
 
 class SecretFiles(Config):

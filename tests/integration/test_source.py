@@ -1,0 +1,116 @@
+"""Where reading begins, how far behind it is, and how the process ends while its servers are away; on a real Kafka."""
+
+import asyncio
+
+import pytest
+from aiokafka import AIOKafkaProducer
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+
+from tests.world import open_world
+from worker.kafka.clients import make_consumer
+from worker.kafka.source import Source
+from worker.settings import KafkaSettings
+from worker.state.database import migrate
+
+pytestmark = pytest.mark.kafka
+
+
+@pytest.fixture
+async def topic(kafka) -> str:
+    await asyncio.to_thread(kafka.forget)
+    admin = AIOKafkaAdminClient(bootstrap_servers=kafka.address)
+    await admin.start()
+    await admin.create_topics([NewTopic("in", 2, 1)])
+    await admin.close()
+    return "in"
+
+
+async def nothing() -> None:
+    """What a runner without work does before its partitions go."""
+
+
+async def read(kafka, topic: str, start: str, group: str = "g", polls: int = 30) -> tuple[list[bytes], dict]:
+    """Join the group, read for a while, leave; return the values and how far behind it was at the end."""
+    consumer = make_consumer(
+        KafkaSettings(bootstrap_servers=kafka.address, session_timeout_s=10), group, drain_s=1, urgent=False
+    )
+    source = Source("test", consumer, {topic: start}, nothing)
+    await source.start()
+    values = []
+    for _ in range(polls):
+        for assigned, record in await source.poll(100, 0.1):
+            values.append(record.value)
+            assigned.finished(record)
+    behind = source.behind_s()
+    await source.stop()
+    return values, behind
+
+
+async def send(kafka, topic: str, *values: bytes, partition: int = 0, transaction: str | None = None) -> None:
+    producer = AIOKafkaProducer(bootstrap_servers=kafka.address, transactional_id=transaction)
+    await producer.start()
+    if transaction:
+        async with producer.transaction():
+            for value in values:
+                await (await producer.send(topic, value, partition=partition))
+    else:
+        for value in values:
+            await producer.send_and_wait(topic, value, partition=partition)
+    await producer.stop()
+
+
+async def test_latest_begins_at_the_end_once_and_never_skips_or_replays_afterwards(kafka, topic) -> None:
+    await send(kafka, topic, b"old", partition=0)
+    await send(kafka, topic, b"old", partition=1)
+
+    first, _ = await read(kafka, topic, "latest")
+    await send(kafka, topic, b"while away", partition=0)
+    second, _ = await read(kafka, topic, "latest")
+    await send(kafka, topic, b"on the quiet partition", partition=1)
+    third, _ = await read(kafka, topic, "latest")
+
+    assert (first, second, third) == ([], [b"while away"], [b"on the quiet partition"])
+
+
+async def test_a_transaction_s_marker_is_no_record_that_is_waited_for(kafka, topic) -> None:
+    await send(kafka, topic, b"one", b"two", transaction="t")
+
+    values, behind = await read(kafka, topic, "earliest")
+
+    assert values == [b"one", b"two"]
+    assert behind == {("in", 0): 0.0, ("in", 1): 0.0}
+
+
+async def test_an_aborted_transaction_never_texts(kafka, topic) -> None:
+    producer = AIOKafkaProducer(bootstrap_servers=kafka.address, transactional_id="aborting")
+    await producer.start()
+    await producer.begin_transaction()
+    await (await producer.send(topic, b"aborted", partition=0))
+    await producer.abort_transaction()
+    await producer.stop()
+    await send(kafka, topic, b"real")
+
+    values, _ = await read(kafka, topic, "earliest")
+
+    assert values == [b"real"]
+
+
+@pytest.mark.postgres
+async def test_sigterm_ends_the_process_while_the_database_is_away(kafka, postgres, tmp_path) -> None:
+    await asyncio.to_thread(kafka.forget)
+    url = postgres.new_database()
+    await asyncio.to_thread(migrate, url)
+    settings = {"drain_s": 2}
+    async with (
+        open_world(tmp_path, kafka.address, url, embedded=False, settings=settings) as world,
+        world.process() as process,
+    ):
+        await asyncio.to_thread(postgres.stop)
+        try:
+            for _ in range(20):
+                await world.publish("order.shipped")
+            await asyncio.sleep(2)
+            process.terminate()
+            await asyncio.wait_for(process.wait(), 25)
+        finally:
+            await asyncio.to_thread(postgres.start)
