@@ -89,7 +89,7 @@ class Sender:
         except PermanentError as error:
             await self._letters.put(record, error, message)
         except Exception as error:  # a mistake of ours: keep the record, not the process's other two hundred
-            log.exception("sender.failed", offset=record.offset)
+            log.exception("sender.failed")
             internal = PermanentError(DeadLetterReason.INTERNAL_ERROR, type(error).__name__)
             await self._letters.put(record, internal, message)
 

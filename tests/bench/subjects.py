@@ -58,7 +58,7 @@ async def bare_router(bootstrap: str, topic: str, out: str, count: int) -> tuple
 
 
 async def bare_sender(bootstrap: str, topic: str, out: str, count: int, url: str) -> tuple[float, float]:
-    """Consume a batch, post it with the same client and as many in flight, produce, commit: a barrier per batch, no ledger."""
+    """Consume up to 1,000, post them with the same client, 200 in flight, produce, commit: a barrier per batch, no ledger."""
     consumer = AIOKafkaConsumer(topic, bootstrap_servers=bootstrap, group_id=f"bare-{out}-{time.time()}", auto_offset_reset="earliest",
                                 enable_auto_commit=False, fetch_max_wait_ms=100)  # fmt: skip
     producer = AIOKafkaProducer(bootstrap_servers=bootstrap, acks="all", enable_idempotence=False)
@@ -81,7 +81,7 @@ async def bare_sender(bootstrap: str, topic: str, out: str, count: int, url: str
             )
 
         while done < count:
-            batches = await consumer.getmany(timeout_ms=100, max_records=IN_FLIGHT)
+            batches = await consumer.getmany(timeout_ms=100, max_records=1000)
             began = began or ((time.perf_counter(), time.process_time()) if batches else None)
             records = [record for batch in batches.values() for record in batch]
             if records:

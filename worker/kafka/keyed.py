@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 
 import structlog
+from structlog.contextvars import bound_contextvars
 
 from worker.errors import Stopping
 from worker.kafka.scheduler import Job, Scheduler
@@ -83,7 +84,8 @@ class KeyedRunner:
 
     async def _work(self, job: Job, tasks: asyncio.TaskGroup) -> None:
         try:
-            await self._handle(job.record)
+            with bound_contextvars(topic=job.record.topic, partition=job.record.partition, offset=job.record.offset):
+                await self._handle(job.record)
             job.assigned.finished(job.record)
         except Stopping:
             log.debug("work.left_unfinished", source=self.source.name)
