@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
+from functools import cache
 from typing import Any
 
 import sqlalchemy as sa
@@ -117,6 +118,7 @@ def _row(entry: Entry) -> dict[str, Any]:
     return {column.name: getattr(entry, column.name) for column in fields(Entry)}
 
 
+@cache
 def _upsert(is_postgresql: bool) -> Any:
     insert: Any = (postgresql.insert if is_postgresql else sqlite.insert)(ledger)
     names = [column.name for column in fields(Entry)]
