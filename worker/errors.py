@@ -21,6 +21,7 @@ class DeadLetterReason(StrEnum):
     """Why a record became a dead letter: the closed list behind `x-dlq-reason` and the metric's label."""
 
     NULL_VALUE = "null_value"
+    UNREADABLE = "unreadable"
     NOT_CLOUDEVENTS = "not_cloudevents"
     MALFORMED_JSON = "malformed_json"
     BAD_ENVELOPE = "bad_envelope"

@@ -3,6 +3,8 @@
 from datetime import UTC, datetime
 from typing import NamedTuple
 
+# Marks what stands in for a record that the Kafka client itself cannot parse.
+UNREADABLE_HEADER = "x-sms-worker-unreadable"
 Headers = tuple[tuple[str, bytes], ...]
 
 

@@ -253,3 +253,29 @@ def _running_in(folder: Path) -> list[str]:
         if int(path.parent.name) != os.getpid() and any(str(folder) in text for text in (command, *links)):
             found.append(command)
     return found
+
+
+def test_a_fresh_start_without_kafka_says_so_in_a_line_and_exits_1(tmp_path) -> None:
+    environment = {
+        **os.environ,
+        "SMS_WORKER_DATA_DIR": str(tmp_path / "new"),
+        "SMS_WORKER_DATABASE__URL": f"sqlite+aiosqlite:///{tmp_path}/new/state.db",
+        "SMS_WORKER_KAFKA__BOOTSTRAP_SERVERS": f"127.0.0.1:{free_port()}",
+        "SMS_WORKER_WEB__PORT": "0",
+    }
+
+    done = subprocess.run([*COMMAND, "run"], capture_output=True, text=True, timeout=60, env=environment)
+
+    assert done.returncode == 1
+    assert "BrokerUnavailable: Kafka does not answer" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_database_that_is_away_is_said_in_a_line(tmp_path) -> None:
+    environment = {**os.environ, "SMS_WORKER_DATABASE__URL": f"postgresql+asyncpg://sms@127.0.0.1:{free_port()}/sms"}
+
+    done = subprocess.run([*COMMAND, "db", "upgrade"], capture_output=True, text=True, timeout=60, env=environment)
+
+    assert done.returncode == 1
+    assert "StateUnavailable: the database does not answer" in done.stderr
+    assert "Traceback" not in done.stderr

@@ -1,11 +1,14 @@
 """Where reading begins, how far behind it is, and how the process ends while its servers are away; on a real Kafka."""
 
 import asyncio
+import shutil
+import subprocess
 
 import pytest
 from aiokafka import AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
+from tests.conftest import require
 from tests.world import open_world
 from worker.kafka.clients import make_consumer
 from worker.kafka.source import Source
@@ -114,3 +117,20 @@ async def test_sigterm_ends_the_process_while_the_database_is_away(kafka, postgr
             await asyncio.wait_for(process.wait(), 25)
         finally:
             await asyncio.to_thread(postgres.start)
+
+
+async def test_a_record_that_the_client_cannot_parse_is_stepped_over_and_nothing_around_it_is_lost(
+    kafka, topic
+) -> None:
+    require(None if shutil.which("kcat") else "a header's name that is not UTF-8 is written with kcat")
+    await send(kafka, topic, b"before", b"before too")
+    poison = [b"kcat", b"-P", b"-b", kafka.address.encode(), b"-t", topic.encode(), b"-p", b"0", b"-H", b"\xff\xfe=1"]
+    await asyncio.to_thread(subprocess.run, poison, input=b"poison", check=True)
+    await send(kafka, topic, b"after")
+
+    values, behind = await read(kafka, topic, "earliest")
+    again, _ = await read(kafka, topic, "earliest")
+
+    assert values == [b"before", b"before too", None, b"after"]
+    assert behind == {("in", 0): 0.0, ("in", 1): 0.0}
+    assert again == []

@@ -20,7 +20,7 @@ from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_attempt,
 
 from worker.errors import BrokerUnavailable
 from worker.kafka.tracker import OffsetTracker
-from worker.records import Record
+from worker.records import UNREADABLE_HEADER, Record
 
 log = structlog.get_logger(__name__)
 COMMIT_DEADLINE_S = 5.0
@@ -110,15 +110,39 @@ class Source:
         """
         if self._failure is not None:
             raise self._failure
-        batches = await self._consumer.getmany(timeout_ms=int(wait_s * 1000), max_records=most)
-        records = []
-        for key, batch in batches.items():
-            if (assigned := self._assigned.get(key)) is None:
-                continue
-            for polled in batch:
-                assigned.tracker.observe(polled.offset)
-                records.append((assigned, _record(polled)))
-        return records
+        try:
+            batches = await self._consumer.getmany(timeout_ms=int(wait_s * 1000), max_records=most)
+        except (UnicodeDecodeError, ValueError) as error:
+            log.warning("kafka.unreadable_record", source=self.name, error=type(error).__name__)
+            return await self._step_over()
+        return [pair for key, batch in batches.items() for pair in self._observe(key, map(_record, batch))]
+
+    def _observe(self, key: TopicPartition, records: Iterable[Record]) -> list[tuple[Assigned, Record]]:
+        if (assigned := self._assigned.get(key)) is None:
+            return []
+        observed = [(assigned, record) for record in records]
+        for _, record in observed:
+            assigned.tracker.observe(record.offset)
+        return observed
+
+    async def _step_over(self) -> list[tuple[Assigned, Record]]:
+        """
+        Find the record that the client cannot parse (a header's name that is not UTF-8), and stand an empty one in for it.
+
+        The client raises at it for ever and its position stays. What stands in becomes a dead letter that names the place.
+        """
+        for key in list(self._assigned):
+            try:
+                batch = await self._consumer.getmany(key, timeout_ms=0, max_records=1)
+            except (UnicodeDecodeError, ValueError):
+                offset = self._position(key)
+                self._consumer.seek(key, offset + 1)
+                now_ms = int(time.time() * 1000)
+                standing_in = Record(key.topic, key.partition, offset, now_ms, None, None, ((UNREADABLE_HEADER, b""),))
+                return self._observe(key, [standing_in])
+            if batch:
+                return [pair for its, records in batch.items() for pair in self._observe(its, map(_record, records))]
+        return []
 
     def pause(self, *, paused: bool) -> None:
         """Stop or resume fetching; the flags are put again after a rebalance."""

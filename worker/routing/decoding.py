@@ -17,7 +17,7 @@ from pydantic import ValidationError
 from schemas.cloudevents import CloudEvent
 from schemas.events import EVENTS, EventData
 from worker.errors import DeadLetterReason, PermanentError
-from worker.records import Record
+from worker.records import UNREADABLE_HEADER, Record
 from worker.settings import JsonPointers, TopicSettings
 
 STRUCTURED = "application/cloudevents"
@@ -74,6 +74,8 @@ def decode(record: Record, topic: TopicSettings) -> Event:
         BadEvent: With a reason code and the path of the field that is wrong, never its value.
     """
     headers = {name.lower(): value for name, value in record.headers}
+    if UNREADABLE_HEADER in headers:
+        raise BadEvent(DeadLetterReason.UNREADABLE, "the Kafka client cannot parse it; it is still at its origin")
     if record.value is None:
         raise BadEvent(
             DeadLetterReason.NULL_VALUE,

@@ -199,8 +199,17 @@ def _one_process(url: sa.URL) -> Iterator[None]:
 
 
 def migrate(url: str) -> None:
-    """Bring the schema of *url* to this version. Runs its own event loop: call it before the worker's, or in a thread."""
-    command.upgrade(_alembic(url), "head")
+    """
+    Bring the schema of *url* to this version; runs its own event loop, so call it before the worker's, or in a thread.
+
+    Raises:
+        StateUnavailable: The database does not answer.
+    """
+    parsed = sa.make_url(url)
+    if parsed.get_backend_name() == "sqlite" and parsed.database:
+        Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
+    with _translated():
+        command.upgrade(_alembic(url), "head")
 
 
 async def check_schema(database: Database, url: str) -> None:
