@@ -25,6 +25,7 @@ from worker.records import UNREADABLE_HEADER, Record
 log = structlog.get_logger(__name__)
 COMMIT_DEADLINE_S = 5.0
 FRESH_MS = 5_000
+STEPS, STEP_MS = 1_000, 300  # how far and how patiently a record that cannot be parsed is looked for
 
 
 class Assigned:
@@ -129,20 +130,25 @@ class Source:
         """
         Find the record that the client cannot parse (a header's name that is not UTF-8), and stand an empty one in for it.
 
-        The client raises at it for ever and its position stays. What stands in becomes a dead letter that names the place.
+        The client raises at it for ever and its position stays; so records are taken one by one up to it. What stands in
+        becomes a dead letter that names the place.
         """
+        found: list[tuple[Assigned, Record]] = []
         for key in list(self._assigned):
             try:
-                batch = await self._consumer.getmany(key, timeout_ms=0, max_records=1)
+                while len(found) < STEPS and (
+                    batch := await self._consumer.getmany(key, timeout_ms=STEP_MS, max_records=1)
+                ):
+                    found += [
+                        pair for its, records in batch.items() for pair in self._observe(its, map(_record, records))
+                    ]
             except (UnicodeDecodeError, ValueError):
                 offset = self._position(key)
                 self._consumer.seek(key, offset + 1)
                 now_ms = int(time.time() * 1000)
                 standing_in = Record(key.topic, key.partition, offset, now_ms, None, None, ((UNREADABLE_HEADER, b""),))
-                return self._observe(key, [standing_in])
-            if batch:
-                return [pair for its, records in batch.items() for pair in self._observe(its, map(_record, records))]
-        return []
+                return found + self._observe(key, [standing_in])
+        return found
 
     def pause(self, *, paused: bool) -> None:
         """Stop or resume fetching; the flags are put again after a rebalance."""
