@@ -12,7 +12,9 @@ from tests.conftest import require
 from tests.world import open_world
 from worker.kafka.clients import make_consumer
 from worker.kafka.source import Source
-from worker.settings import KafkaSettings
+from tests.builders import SHIPPED
+from worker.kafka.topics import check_topics, create_topics, open_admin
+from worker.settings import KafkaSettings, load_settings
 from worker.state.database import migrate
 
 pytestmark = pytest.mark.kafka
@@ -134,3 +136,18 @@ async def test_a_record_that_the_client_cannot_parse_is_stepped_over_and_nothing
     assert values == [b"before", b"before too", None, b"after"]
     assert behind == {("in", 0): 0.0, ("in", 1): 0.0}
     assert again == []
+
+
+async def test_topics_are_checked_made_and_then_as_they_should_be(kafka) -> None:
+    await asyncio.to_thread(kafka.forget)
+    settings = load_settings(SHIPPED / "worker.yaml", kafka={"bootstrap_servers": kafka.address})
+
+    async with open_admin(settings.kafka) as admin:
+        before = await check_topics(admin, settings)
+        made = await create_topics(admin, settings)
+        after = await check_topics(admin, settings)
+        again = await create_topics(admin, settings)
+
+    assert len(before) == len(made) == 14
+    assert "sms.outcomes: is missing; run `sms-worker topics create`" in before
+    assert (after, again) == ([], [])
