@@ -267,7 +267,7 @@ def test_a_fresh_start_without_kafka_says_so_in_a_line_and_exits_1(tmp_path) -> 
     done = subprocess.run([*COMMAND, "run"], capture_output=True, text=True, timeout=60, env=environment)
 
     assert done.returncode == 1
-    assert "BrokerUnavailable: Kafka does not answer" in done.stderr
+    assert f"BrokerUnavailable: {environment['SMS_WORKER_KAFKA__BOOTSTRAP_SERVERS']} does not answer" in done.stderr
     assert "Traceback" not in done.stderr
 
 
@@ -279,3 +279,19 @@ def test_a_database_that_is_away_is_said_in_a_line(tmp_path) -> None:
     assert done.returncode == 1
     assert "StateUnavailable: the database does not answer" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.kafka
+def test_a_start_without_topics_says_how_to_make_them_and_exits_3(kafka, tmp_path) -> None:
+    kafka.forget()
+    environment = {
+        **os.environ,
+        "SMS_WORKER_DATA_DIR": str(tmp_path),
+        "SMS_WORKER_DATABASE__URL": f"sqlite+aiosqlite:///{tmp_path}/state.db",
+        "SMS_WORKER_KAFKA__BOOTSTRAP_SERVERS": kafka.address,
+    }
+
+    done = subprocess.run([*COMMAND, "run"], capture_output=True, text=True, timeout=60, env=environment)
+
+    assert done.returncode == 3
+    assert "kafka: sms.urgent: is missing; run `sms-worker topics create`" in done.stderr

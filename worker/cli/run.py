@@ -2,18 +2,21 @@
 
 from typing import Annotated
 
+import structlog
 import typer
 import uvloop
 
 from schemas.messages import Lane
 from worker.app import Role, open_worker
 from worker.cli.options import DEFAULT_CONFIG, ConfigOption
+from worker.kafka.topics import require_topics
 from worker.lifecycle import stop_on_signals
 from worker.routing.loading import Configuration, load_configuration
 from worker.settings import load_settings
 from worker.state.database import migrate
 from worker.telemetry.log import set_up_logging
 
+log = structlog.get_logger(__name__)
 db = typer.Typer(help="The state store's schema.", no_args_is_help=True)
 
 
@@ -46,6 +49,8 @@ def run(
 
 
 async def _run(configuration: Configuration, roles: list[Role], lanes: list[Lane]) -> None:
+    for topic in await require_topics(configuration.settings):
+        log.warning("kafka.input_topic_missing", topic=topic)
     with stop_on_signals() as stop:
         async with open_worker(configuration, roles, lanes) as worker:
             await worker.run(stop)

@@ -8,7 +8,7 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.errors import KafkaError, for_code
 
 from schemas.messages import Lane
-from worker.errors import BrokerUnavailable
+from worker.errors import BrokerUnavailable, ConfigurationError, Problem
 from worker.kafka.clients import make_admin
 from worker.settings import KafkaSettings, Settings
 from worker.topics import Topics
@@ -72,6 +72,24 @@ async def open_admin(settings: KafkaSettings) -> AsyncIterator[AIOKafkaAdminClie
         raise BrokerUnavailable(f"{settings.bootstrap_servers} does not answer: {type(error).__name__}") from error
     finally:
         await admin.close()
+
+
+async def require_topics(settings: Settings) -> list[str]:
+    """
+    Return the input topics that are missing: other teams may still make them.
+
+    Raises:
+        ConfigurationError: A topic of the worker's own is missing.
+        BrokerUnavailable: Kafka does not answer.
+    """
+    async with open_admin(settings.kafka) as admin:
+        there = set(await admin.list_topics())
+    missing = [topic for topic in wanted_topics(settings) if topic.name not in there]
+    if ours := [topic.name for topic in missing if topic.ours]:
+        raise ConfigurationError(
+            [Problem("kafka", None, n, "is missing; run `sms-worker topics create`") for n in ours]
+        )
+    return [topic.name for topic in missing]
 
 
 async def create_topics(admin: AIOKafkaAdminClient, settings: Settings) -> list[str]:
