@@ -14,11 +14,11 @@ from typing import Protocol
 
 from schemas.outcomes import OutcomeKind
 from worker.clock import Clock
-from worker.errors import PermanentError
+from worker.errors import DeadLetterReason, PermanentError
 from worker.messages import lane_record
 from worker.people import Change, Known
 from worker.records import Outgoing, Record
-from worker.results import Outcomes, day_subject, dead_letter
+from worker.results import MAX_LETTER_BYTES, Outcomes, day_subject, dead_letter
 from worker.routing.deciding import Deciding, Decision, GivenUp, Ignored, Projected, Read, Routed, Unrouted
 from worker.sealing import Pepper
 from worker.settings import Intake
@@ -116,19 +116,22 @@ class Router:
             await self._projector.project(changes)
         except PermanentError as error:
             if len(changes) == 1:
-                return [(r, GivenUp(error) if isinstance(d, Projected) else d) for r, d in decided]
+                return [(r, GivenUp(error, d.envelope) if isinstance(d, Projected) else d) for r, d in decided]
             return [one for pair in decided for one in await self._project([pair])]
         return decided
 
     def _records(self, read: Read, decision: Decision, known: Mapping[str, Known], day: Known) -> list[Outgoing]:
         """Return what is written of a decision, and count it."""
-        metrics.child(metrics.RECORDS_READ, self._intake).inc()
         match decision:
             case Routed(messages):
+                written = [lane_record(self._topics.lane(message.lane), message) for message in messages]
+                if any(len(record.value) > MAX_LETTER_BYTES for record in written):
+                    too_large = PermanentError(DeadLetterReason.TOO_LARGE, "a message of it is too large for its lane")
+                    return self._records(read, GivenUp(too_large), known, day)
                 self._count("routed")
                 for message in messages:
                     metrics.child(metrics.MESSAGES_ROUTED, message.lane, message.route).inc()
-                return [lane_record(self._topics.lane(message.lane), message) for message in messages]
+                return written
             case Projected():
                 self._count("projected")
                 return []
@@ -163,4 +166,5 @@ class Router:
         ]
 
     def _count(self, became: str) -> None:
+        metrics.child(metrics.RECORDS_READ, self._intake).inc()
         metrics.child(metrics.RECORDS, self._intake, became).inc()

@@ -20,7 +20,7 @@ class Recipient(Contract):
 
     contact_id: Reference | None = None
     phone: str | None = Field(default=None, min_length=3, max_length=32)
-    locale: str | None = Field(default=None, pattern=r"^[A-Za-z]{2,3}([-_][A-Za-z0-9]{2,8})*$")
+    locale: str | None = Field(default=None, max_length=35, pattern=r"^[A-Za-z]{2,3}([-_][A-Za-z0-9]{2,8})*$")
     zone: str | None = Field(default=None, max_length=64)
 
     @model_validator(mode="after")

@@ -38,7 +38,7 @@ class ContactUpdated(_Contact):
     phone: str = Field(min_length=3, max_length=32)
     first_name: str | None = Field(default=None, max_length=50)
     last_name: str | None = Field(default=None, max_length=50)
-    locale: str | None = Field(default=None, pattern=r"^[A-Za-z]{2,3}([-_][A-Za-z0-9]{2,8})*$")
+    locale: str | None = Field(default=None, max_length=35, pattern=r"^[A-Za-z]{2,3}([-_][A-Za-z0-9]{2,8})*$")
     zone: str | None = Field(default=None, max_length=64)
     attributes: dict[str, AttributeValue] = Field(default_factory=dict, max_length=100)
 

@@ -129,11 +129,20 @@ async def test_a_record_that_the_client_cannot_parse_is_stepped_over_and_nothing
     poison = [b"kcat", b"-P", b"-b", kafka.address.encode(), b"-t", topic.encode(), b"-p", b"0", b"-H", b"\xff\xfe=1"]
     await asyncio.to_thread(subprocess.run, poison, input=b"poison", check=True)
     await send(kafka, topic, b"after")
+    await send(kafka, topic, *(b"elsewhere %d" % n for n in range(50)), partition=1)
 
     values, behind = await read(kafka, topic, "earliest")
     again, _ = await read(kafka, topic, "earliest")
 
-    assert values == [b"before", b"before too", None, b"after"]
+    assert [value for value in values if value is None or not value.startswith(b"elsewhere")] == [
+        b"before",
+        b"before too",
+        None,
+        b"after",
+    ]
+    assert [value for value in values if value and value.startswith(b"elsewhere")] == [
+        b"elsewhere %d" % n for n in range(50)
+    ]
     assert behind == {("in", 0): 0.0, ("in", 1): 0.0}
     assert again == []
 

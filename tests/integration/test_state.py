@@ -11,14 +11,16 @@ from schemas.messages import Lane
 from tests.builders import PEPPER, RING, account, ask, data, record
 from worker.delivery.fence import Claimed, Settled, Wait, in_order
 from worker.delivery.ledger import Answer, State
-from worker.errors import ConfigurationError
+from worker.errors import ConfigurationError, StateRefused, StateUnavailable
 from worker.people import Change
 from worker.policy.consent import Act
 from worker.sealing import Pepper
 from worker.settings import DatabaseSettings
-from worker.state.database import Database, check_schema, open_database
+from worker.state.batching import Batcher
+from worker.state.database import Database, check_schema, migrate, open_database
 from worker.state.fence import FenceStore
 from worker.state.ledger import Ledger, Settlement
+from worker.state.lookup import Lookup, Question
 from worker.state.people import People
 from worker.state.projection import Projector
 from worker.state.tables import consents, ledger, metadata
@@ -207,8 +209,6 @@ async def test_a_sqlite_file_belongs_to_one_process(tmp_path) -> None:
 @pytest.mark.postgres
 async def test_three_processes_share_one_rate_and_one_limit_exactly(postgres, tmp_path) -> None:
     """Three stores with connections of their own ask as fast as they can for two seconds."""
-    from worker.state.database import migrate
-
     url = postgres.new_database()
     await asyncio.to_thread(migrate, url)
     its = account(segments_per_second=20, max_in_flight=15)
@@ -246,3 +246,55 @@ async def test_three_processes_share_one_rate_and_one_limit_exactly(postgres, tm
     async with open_database(DatabaseSettings(url=url)) as database, database.reading() as connection:
         states = (await connection.execute(sa.select(ledger.c.state, sa.func.count()).group_by(ledger.c.state))).all()
     assert states == [(State.SENT, len(claims))]
+
+
+async def test_an_erasure_delivered_again_forgets_nothing_that_came_after_it(projector, people, fences) -> None:
+    erased = change("contact.erased", 2.0, phone="+33612345678")
+    await projector.project([change("contact.updated", 1.0), erased])
+    await projector.project([change("consent.granted", 3.0, {"phone": "+33612345678"})])
+    before = (await people.load([PERSON]))[PERSON].key
+
+    await projector.project([erased])
+
+    assert (await people.load([PERSON]))[PERSON].key.key_id == before.key_id
+
+
+async def test_an_erasure_wins_a_tie_with_the_contact_it_erases(projector, people) -> None:
+    await projector.project([change("contact.updated", 2.0), change("contact.erased", 2.0)])
+
+    assert (await people.load([CONTACT], create_keys=True))[CONTACT].contact is None
+
+
+async def test_a_value_that_never_fits_is_refused_and_its_neighbours_are_answered(database, people) -> None:
+    """A lane's record with a NUL in it reaches the shared look-up: PostgreSQL refuses it, and only whoever asked is told."""
+    batcher = Batcher("lookup", Lookup(database, people).find)
+    running = asyncio.create_task(batcher.run())
+    questions = [Question(message_id(), "a"), Question(message_id(), "b\x00"), Question(message_id(), "c")]
+
+    answers = await asyncio.wait_for(asyncio.gather(*map(batcher.ask, questions), return_exceptions=True), 10)
+    running.cancel()
+
+    assert [answer.entry for answer in (answers[0], answers[2])] == [None, None]
+    assert isinstance(answers[1], StateRefused) is database.is_postgresql
+
+
+@pytest.mark.postgres
+@pytest.mark.parametrize(
+    "statement",
+    [
+        pytest.param("SET TRANSACTION READ ONLY; INSERT INTO facts VALUES ('a', 'b')", id="a read-only server"),
+        pytest.param("SELECT * FROM not_there", id="a missing table"),
+        pytest.param("SELECT pg_terminate_backend(pg_backend_pid())", id="a connection that was ended"),
+        pytest.param("DO $$ BEGIN RAISE SQLSTATE '28P01'; END $$", id="a password that was changed"),
+        pytest.param("DO $$ BEGIN RAISE SQLSTATE '42501'; END $$", id="a privilege that was taken"),
+        pytest.param("DO $$ BEGIN RAISE SQLSTATE 'XX000'; END $$", id="an internal error"),
+    ],
+)
+async def test_what_somebody_will_mend_holds_and_never_dead_letters(postgres, statement: str) -> None:
+    url = postgres.new_database()
+    await asyncio.to_thread(migrate, url)
+    async with open_database(DatabaseSettings(url=url)) as database:
+        with pytest.raises(StateUnavailable):
+            async with database.transaction() as connection:
+                for one in statement.split("; ") if "DO" not in statement else [statement]:
+                    await connection.execute(sa.text(one))

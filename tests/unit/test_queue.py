@@ -10,7 +10,7 @@ from tests.fakes import ManualClock
 from worker.clock import SystemClock
 from worker.delivery.fence import Claimed, Settled, Wait
 from worker.delivery.queue import FenceQueue
-from worker.errors import StateUnavailable, Stopping
+from worker.errors import StateRefused, StateUnavailable, Stopping
 
 
 class Fences:
@@ -134,3 +134,19 @@ async def test_a_place_that_is_given_up_is_not_asked_for(running) -> None:
     await asyncio.sleep(0.05)
 
     assert len(queue) == 0
+
+
+async def test_one_that_the_database_refuses_is_singled_out_and_the_others_keep_their_start_window(running) -> None:
+    clock = ManualClock()
+    clock.seconds = 500.0
+
+    async def refuses_b(asks):
+        if any(one.message_id == "b" for one in asks):
+            raise StateRefused("22001")
+        return [Claimed(1, one.holder) for one in asks]
+
+    queue = running(Fences(*[refuses_b] * 4), clock)
+    answers = await asyncio.gather(*(queue.ask(ask(name)) for name in ("a", "b", "c")), return_exceptions=True)
+
+    assert [answer.asked_at for answer in (answers[0], answers[2])] == [500.0, 500.0]
+    assert isinstance(answers[1], StateRefused)

@@ -15,7 +15,8 @@ LONGEST_NAP_S = 1.0
 RETRY_S = (0.2, 1.0)
 
 
-Waiting = tuple[Ask, "asyncio.Future[Claimed | Settled | Busy | IdReused]"]
+Promise = asyncio.Future[Claimed | Settled | Busy | IdReused]
+Waiting = tuple[Ask, Promise]
 
 
 class Fences(Protocol):
@@ -65,7 +66,7 @@ class FenceQueue:
         """
         if self._closed:
             raise Stopping
-        future: asyncio.Future[Claimed | Settled | Busy | IdReused] = asyncio.get_running_loop().create_future()
+        future: Promise = asyncio.get_running_loop().create_future()
         place = id(future)
         self._waiting[place] = (ask, future)
         self._woken.set()
@@ -115,17 +116,10 @@ class FenceQueue:
             return await self._single_out(asks, by_holder, error)
         finally:
             self._deciding = set()
-        naps = []
-        for ask, reply in zip(asks, replies, strict=True):
-            future = by_holder[ask.holder][1]
-            if isinstance(reply, Wait):
-                naps.append(reply)
-                if self._closed and not future.done():
-                    future.set_exception(Stopping())
-            elif not future.done():
-                future.set_result(
-                    Claimed(reply.attempt, reply.holder, asked_at) if isinstance(reply, Claimed) else reply
-                )
+        waits = [
+            self._answer(by_holder[ask.holder][1], reply, asked_at) for ask, reply in zip(asks, replies, strict=True)
+        ]
+        naps = [wait for wait in waits if wait is not None]
         self.waits_for = naps[0].why if naps else None
         if not naps:
             return 0.0 if len(by_holder) > len(asks) else None
@@ -134,16 +128,25 @@ class FenceQueue:
     async def _single_out(self, asks: Sequence[Ask], waiting: Mapping[str, Waiting], error: PermanentError) -> float:
         """The database refuses one of *asks*: ask one at a time, and tell whoever it is."""
         for ask in asks:
-            future = waiting[ask.holder][1]
+            future, asked_at = waiting[ask.holder][1], self._clock.monotonic()
             try:
                 (reply,) = await self._decide([ask])
             except PermanentError:
                 if not future.done():
                     future.set_exception(error)
-                continue
-            if not isinstance(reply, Wait) and not future.done():
-                future.set_result(reply)
+            else:
+                self._answer(future, reply, asked_at)
         return 0.05
+
+    def _answer(self, future: Promise, reply: Reply, asked_at: float) -> Wait | None:
+        """Hand *reply* to whoever waits for it; return it if that is to wait on."""
+        if isinstance(reply, Wait):
+            if self._closed and not future.done():
+                future.set_exception(Stopping())
+            return reply
+        if not future.done():
+            future.set_result(Claimed(reply.attempt, reply.holder, asked_at) if isinstance(reply, Claimed) else reply)
+        return None
 
     async def _decide(self, asks: Sequence[Ask]) -> list[Reply]:
         """Ask until the state store answers; the same batch, as an answer that was lost may have claimed."""

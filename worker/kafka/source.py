@@ -31,13 +31,14 @@ STEPS, STEP_MS = 1_000, 300  # how far and how patiently a record that cannot be
 class Assigned:
     """One assignment of one partition; the object is its epoch."""
 
-    __slots__ = ("committed", "finished_ms", "key", "lost", "tracker")
+    __slots__ = ("committed", "finished_ms", "key", "lost", "next_offset", "tracker")
 
     def __init__(self, key: TopicPartition, position: int) -> None:
         self.key = key
         self.tracker = OffsetTracker(position)
         self.committed = position
         self.finished_ms: int | None = None
+        self.next_offset = position
         self.lost = False
 
     def finished(self, record: Record) -> None:
@@ -97,7 +98,7 @@ class Source:
 
     async def stop(self) -> None:
         """Commit what is finished and leave the group."""
-        await self.commit()
+        await self._commit_last()
         self._may_commit = False
         with suppress(TimeoutError):
             async with asyncio.timeout(COMMIT_DEADLINE_S * 2):
@@ -124,15 +125,17 @@ class Source:
         observed = [(assigned, record) for record in records]
         for _, record in observed:
             assigned.tracker.observe(record.offset)
+            assigned.next_offset = record.offset + 1
         return observed
 
     async def _step_over(self) -> list[tuple[Assigned, Record]]:
         """
         Find the record that the client cannot parse (a header's name that is not UTF-8), and stand an empty one in for it.
 
-        The client raises at it for ever and its position stays; so records are taken one by one up to it. What stands in
-        becomes a dead letter that names the place.
+        The client raises at it for ever; so records are taken one by one up to it. What stands in becomes a dead letter.
         """
+        for key, each in self._assigned.items():  # what the failed call had taken of others is taken back
+            self._consumer.seek(key, each.next_offset)
         found: list[tuple[Assigned, Record]] = []
         for key in list(self._assigned):
             try:
@@ -143,12 +146,17 @@ class Source:
                         pair for its, records in batch.items() for pair in self._observe(its, map(_record, records))
                     ]
             except (UnicodeDecodeError, ValueError):
-                offset = self._position(key)
+                offset = self._stuck_at(key)
                 self._consumer.seek(key, offset + 1)
                 now_ms = int(time.time() * 1000)
                 standing_in = Record(key.topic, key.partition, offset, now_ms, None, None, ((UNREADABLE_HEADER, b""),))
                 return found + self._observe(key, [standing_in])
         return found
+
+    def _stuck_at(self, key: TopicPartition) -> int:
+        """Return the offset that cannot be parsed: the position, or past it where a gap or marker was skipped before."""
+        fetched = getattr(self._consumer._fetcher._records.get(key), "_partition_records", None)  # noqa: SLF001
+        return max(self._position(key), getattr(fetched, "next_fetch_offset", 0))
 
     def pause(self, *, paused: bool) -> None:
         """Stop or resume fetching; the flags are put again after a rebalance."""
@@ -168,6 +176,11 @@ class Source:
                 return
             self._committing = asyncio.create_task(self._commit(offsets), name=f"commit-{self.name}")
         await asyncio.wait({self._committing}, timeout=COMMIT_DEADLINE_S)
+
+    async def _commit_last(self) -> None:
+        """Commit what is finished by now, after a commit that may be under way."""
+        await self.commit()
+        await self.commit()
 
     async def _commit(self, offsets: Mapping[Assigned, int]) -> None:
         try:
@@ -193,8 +206,7 @@ class Source:
         """
         Return how far behind the end of the log each partition is, in seconds, where that is known.
 
-        0 where everything has been read and finished, by a fetch of the last seconds: the end that an old fetch told is
-        not the end any more, if the broker is away.
+        0 where everything has been read and finished, by a fetch of the last seconds: if the broker is away, nobody knows.
         """
         now_ms, behind = time.time() * 1000, {}
         for key, each in self._assigned.items():
@@ -203,7 +215,7 @@ class Source:
             if fresh and end is not None and not each.tracker.unfinished and self._position(key) >= end:
                 behind[key.topic, key.partition] = 0.0
             elif fresh and each.finished_ms is not None:
-                behind[key.topic, key.partition] = max(0.0, (now_ms - each.finished_ms) / 1000)
+                behind[key.topic, key.partition] = max(0.001, (now_ms - each.finished_ms) / 1000)
         return behind
 
     def caught_up(self) -> bool:
@@ -224,7 +236,7 @@ class Source:
         """Finish, commit, forget; runs inside the rebalance, while the whole group waits."""
         self.ready.clear()
         await self._before_revoke()
-        await self.commit()
+        await self._commit_last()
         if self._committing is not None and not self._committing.done():
             self._committing.cancel()  # it would land after the rebalance, and take the next owner back
         self._may_commit = False
@@ -270,9 +282,8 @@ class _Listener(ConsumerRebalanceListener):  # type: ignore[misc]
     def __init__(self, source: Source) -> None:
         self._source = source
 
-    async def on_partitions_revoked(self, revoked: Sequence[TopicPartition]) -> None:
-        del revoked  # eager rebalancing: everything goes
-        await self._source.revoked()
+    async def on_partitions_revoked(self, _: Sequence[TopicPartition]) -> None:
+        await self._source.revoked()  # eager rebalancing: everything goes
 
     async def on_partitions_assigned(self, assigned: Sequence[TopicPartition]) -> None:
         await self._source.assigned(assigned)

@@ -44,9 +44,10 @@ class Routed:
 
 @dataclass(frozen=True, slots=True)
 class Projected:
-    """It says who somebody is, or what they agreed to."""
+    """It says who somebody is, or what they agreed to; its envelope, if the database should refuse it."""
 
     change: Change
+    envelope: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,7 +146,7 @@ class Deciding:
             takes_away = isinstance(data, ConsentRevoked | ContactErased)
             # A clock that runs ahead must not let a yes overrule a no that came after it.
             at = event.time if takes_away else min(event.time, record.time)
-            return Projected(Change(data, at.timestamp(), event.id, record))
+            return Projected(Change(data, at.timestamp(), event.id, record), _envelope(event))
         message = f"{event.type} came through the intake {self._intake}; publish it to a topic of the intake control"
         return GivenUp(PermanentError(DeadLetterReason.WRONG_INTAKE, message), _envelope(event))
 

@@ -24,7 +24,8 @@ def hold_until_back(what: str, on_hold: Callable[[], None] = lambda: None) -> As
 
     def tell(state: RetryCallState) -> None:
         on_hold()
-        log.warning("state.unavailable", what=what, tries=state.attempt_number)
+        error = state.outcome.exception() if state.outcome else None
+        log.warning("state.unavailable", what=what, error=str(error), tries=state.attempt_number)
 
     return AsyncRetrying(
         retry=retry_if_exception_type(StateUnavailable),

@@ -15,7 +15,7 @@ from alembic import command
 from alembic.config import Config as AlembicConfig
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, InterfaceError, OperationalError, ProgrammingError
+from sqlalchemy.exc import DataError, DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlalchemy.pool import AsyncAdaptedQueuePool
@@ -25,9 +25,9 @@ from worker.sealing import Pepper
 from worker.settings import DatabaseSettings
 from worker.state.tables import facts
 
-# SQLSTATE classes: connection, transaction rollback, resources, lock not available, operator intervention, system;
-# and 23505, a unique key: two writers met, and the second one will find what the first wrote.
-PASSING_STATES = ("08", "40", "53", "55", "57", "58", "23505")
+# SQLSTATE classes of values that never fit: data exception, integrity constraint. A read-only server, a password that
+# was changed, a missing table: somebody will mend those, and until then everything holds. 23505: two writers met.
+VALUE_STATES, UNIQUE_VIOLATION = ("22", "23"), "23505"
 MIGRATIONS = Path(__file__).parent / "migrations"
 
 
@@ -71,7 +71,7 @@ class Database:
         try:
             async with self.reading() as connection:
                 await connection.execute(sa.select(1))
-        except StateUnavailable:
+        except (StateUnavailable, StateRefused):
             return False
         return True
 
@@ -114,20 +114,23 @@ def _translated() -> Iterator[None]:
         yield
     except DBAPIError as error:
         if _will_pass(error):
-            raise StateUnavailable(f"the database does not answer: {type(error).__name__}") from error
-        raise StateRefused(f"{type(error).__name__} {getattr(error.orig, 'sqlstate', '') or ''}".strip()) from None
+            raise StateUnavailable(f"the database does not answer: {_name(error)}") from error
+        raise StateRefused(_name(error)) from None
     except (PoolTimeout, OSError, TimeoutError) as error:
         raise StateUnavailable(f"the database does not answer: {type(error).__name__}") from error
 
 
+def _name(error: DBAPIError) -> str:
+    """Return the error's class and SQLSTATE, and no value."""
+    return f"{type(error).__name__} {getattr(error.orig, 'sqlstate', None) or ''}".strip()
+
+
 def _will_pass(error: DBAPIError) -> bool:
-    """Return whether asking again can help; a value that does not fit never will."""
+    """Return whether to hold and ask again: always, but for a value that the database will never take."""
     state = getattr(error.orig, "sqlstate", None)
     if state is not None:
-        return str(state).startswith(PASSING_STATES)
-    if isinstance(error, IntegrityError | DataError | ProgrammingError):
-        return isinstance(error, IntegrityError)  # two writers met; the second one finds what the first wrote
-    return error.connection_invalidated or isinstance(error, OperationalError | InterfaceError)
+        return state == UNIQUE_VIOLATION or not str(state).startswith(VALUE_STATES)
+    return not isinstance(error, DataError)
 
 
 @asynccontextmanager

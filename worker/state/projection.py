@@ -42,7 +42,9 @@ class Projector:
         """
         async with self._database.transaction() as connection:
             # Contacts first: a consent that names a contact must see the number that another process is writing.
-            await self._database.lock_persons(connection, {self._subject(change.data) for change in changes})
+            # Only contacts: numbers are locked next, in the one order that the fence keeps too.
+            named = {self._subject(change.data) for change in changes if change.data.addressees()[0].contact_id}
+            await self._database.lock_persons(connection, named)
             await self._database.lock_persons(connection, await self._persons(connection, changes))
             await self._people.create_keys(connection, {self._subject(change.data) for change in changes})
             for change in changes:
@@ -135,12 +137,16 @@ class Projector:
         """Write a contact unless a newer one stands; return whether it was written."""
         insert: Any = postgresql.insert if self._database.is_postgresql else sqlite.insert
         statement = insert(contacts).values(**row)
+        # An erasure wins a tie over a contact that is there; over itself it changes nothing.
+        tie = sa.and_(
+            sa.literal(row["sealed"] is None),
+            contacts.c.version == statement.excluded.version,
+            contacts.c.sealed.is_not(None),
+        )
         newer = statement.on_conflict_do_update(
             index_elements=["subject"],
             set_={name: statement.excluded[name] for name in row if name != "subject"},
-            where=contacts.c.version < statement.excluded.version
-            if row["sealed"]
-            else contacts.c.version <= statement.excluded.version,
+            where=(contacts.c.version < statement.excluded.version) | tie,
         )
         return bool((await connection.execute(newer)).rowcount)
 
