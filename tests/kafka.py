@@ -57,7 +57,7 @@ def jars() -> str:
     stamp = JARS / ".complete"
     if not stamp.exists() or stamp.stat().st_mtime < POM.stat().st_mtime:
         print("kafka: fetching the jars by Maven", file=sys.stderr)
-        command = ["mvn", "-q", "-B", "-f", str(POM), DEPENDENCY_PLUGIN, f"-DoutputDirectory={JARS}"]
+        command = ["mvn", "-q", "-B", "--color=never", "-f", str(POM), DEPENDENCY_PLUGIN, f"-DoutputDirectory={JARS}"]
         subprocess.run(command, check=True, stdout=sys.stderr)
         stamp.touch()
     return f"{JARS}/*"
@@ -86,6 +86,14 @@ class Kafka:
             )
 
     def start(self, deadline_s: float = 60) -> None:
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind(("127.0.0.1", self.port))
+            except OSError:
+                raise SystemExit(
+                    f"port {self.port} is taken; stop what listens there, or give another --port"
+                ) from None
         log = (self.data / "kafka.out").open("ab")
         heap = ["-Xms256m", "-Xmx512m", "-XX:+UseG1GC"]
         command = ["java", *heap, "-cp", jars(), "kafka.Kafka", str(self._properties)]

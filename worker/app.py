@@ -41,6 +41,7 @@ class Worker:
 
     def __init__(self, configuration: Configuration, stage: Stage, database: Database, clock: Clock) -> None:
         self._drain_s = configuration.settings.drain_s
+        self._delivery = configuration.settings.delivery.mode.value
         self._stage = stage
         self._database = database
         self._database_answers = True
@@ -54,7 +55,12 @@ class Worker:
             tasks = [background.create_task(_forever(run, name), name=name) for name, run in services.items()]
             async with asyncio.TaskGroup() as runners:
                 await self._start(runners, stop)
-                log.info("worker.running", runners=list(self._stage.runners), port=self.port)
+                log.info(
+                    "worker.running",
+                    runners=[str(name) for name in self._stage.runners],
+                    delivery=self._delivery,
+                    port=self.port,
+                )
                 await stop.wait()
                 for queue in self._stage.queues:
                     queue.close()

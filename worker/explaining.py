@@ -2,11 +2,12 @@
 
 import sys
 import time
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+
+from pydantic import ValidationError
 
 from schemas.contract import Contract
 from schemas.events import EVENTS
@@ -20,7 +21,7 @@ from worker.policy.number import Number, parse_number
 from worker.policy.verdicts import Refuse
 from worker.records import Record
 from worker.routing.deciding import Deciding, GivenUp, Ignored, Projected, Routed, Unrouted
-from worker.routing.decoding import BadEvent
+from worker.routing.decoding import BadEvent, first_error
 from worker.routing.loading import Configuration
 from worker.routing.table import nearest
 from worker.sealing import KeyRing, Pepper
@@ -74,8 +75,22 @@ def read_event_file(path: Path) -> bytes:
         raise ConfigurationError([Problem(str(path), None, "", f"cannot be read: {error.strerror}")]) from error
 
 
+def read_contact_file(path: Path) -> ContactUpdated:
+    """
+    Return the contact in a file.
+
+    Raises:
+        ConfigurationError: It is no payload of a `contact.updated`.
+    """
+    try:
+        return ContactUpdated.model_validate_json(read_event_file(path))
+    except ValidationError as error:
+        place, message = first_error(error)
+        raise ConfigurationError([Problem(str(path), None, place, f"as a contact.updated: {message}")]) from error
+
+
 def explain_event(
-    configuration: Configuration, event: bytes, *, contact: Mapping[str, Any] | None, consents: frozenset[str]
+    configuration: Configuration, event: bytes, *, contact: ContactUpdated | None, consents: frozenset[str]
 ) -> Explanation:
     """Return what the CloudEvent in *event* would become, if *contact* were its recipient and had given *consents*."""
     settings, now = configuration.settings, datetime.now(UTC)
@@ -153,10 +168,9 @@ def _explain(
     )
 
 
-def _contact(card: Mapping[str, Any] | None, pepper: Pepper) -> Contact | None:
-    if card is None:
+def _contact(data: ContactUpdated | None, pepper: Pepper) -> Contact | None:
+    if data is None:
         return None
-    data = ContactUpdated.model_validate(card)
     number = parse_number(data.phone)
     country = number.country if isinstance(number, Number) else None
     fields = data.model_dump(include={"phone", "first_name", "last_name", "locale", "zone", "attributes"})

@@ -12,6 +12,9 @@ from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Iterable, Mapping, Sequence
 from typing import Protocol
 
+import structlog
+
+from schemas.events import EVENTS
 from schemas.outcomes import OutcomeKind
 from worker.clock import Clock
 from worker.errors import DeadLetterReason, PermanentError
@@ -20,13 +23,16 @@ from worker.people import Change, Known
 from worker.records import Outgoing, Record
 from worker.results import MAX_LETTER_BYTES, Outcomes, day_subject, dead_letter
 from worker.routing.deciding import Deciding, Decision, GivenUp, Ignored, Projected, Read, Routed, Unrouted
+from worker.routing.table import nearest
 from worker.sealing import Pepper
 from worker.settings import Intake
 from worker.telemetry import metrics
 from worker.topics import Topics
 
+log = structlog.get_logger(__name__)
 PIECE = 500  # messages that one read of contacts and one write are made for
 PIECES_IN_FLIGHT = 4
+MOST_TYPES_TOLD = 100
 
 
 class People(Protocol):
@@ -74,6 +80,7 @@ class Router:
         self._outcomes = outcomes
         self._pepper = pepper
         self._clock = clock
+        self._ignored: set[str] = set()
 
     async def handle(self, records: Sequence[Record]) -> Awaitable[object]:
         """Deal with a polled batch, in order; what is returned is done when the broker has everything."""
@@ -135,8 +142,9 @@ class Router:
             case Projected():
                 self._count("projected")
                 return []
-            case Ignored():
+            case Ignored(event_type):
                 self._count("ignored")
+                self._tell_once(event_type)
                 return []
             case Unrouted(event, reason):
                 self._count("unrouted")
@@ -153,6 +161,8 @@ class Router:
 
     def _give_up(self, record: Record, given_up: GivenUp, who: Known) -> list[Outgoing]:
         error, envelope = given_up.error, given_up.envelope
+        place = {"topic": record.topic, "partition": record.partition, "offset": record.offset}
+        log.info("router.dead_letter", reason=error.code, field=error.field, **place)
         metrics.child(metrics.DEAD_LETTERS, "router", error.code).inc()
         if who.key is None:
             raise RuntimeError("the key of the day is made with the batch")
@@ -164,6 +174,12 @@ class Router:
             letter,
             self._outcomes.for_event(envelope, OutcomeKind.DEAD_LETTERED, error.code, self._clock.now()),
         ]
+
+    def _tell_once(self, event_type: str) -> None:
+        """Say once that nobody knows a type: it may be another team's, or a slip of the hand."""
+        if event_type not in self._ignored and len(self._ignored) < MOST_TYPES_TOLD:
+            self._ignored.add(event_type)
+            log.warning("router.type_ignored", type=event_type, intake=self._intake, hint=nearest(event_type, EVENTS))
 
     def _count(self, became: str) -> None:
         metrics.child(metrics.RECORDS_READ, self._intake).inc()

@@ -8,6 +8,7 @@ import typer
 from worker.cli.options import DEFAULT_CONFIG, ConfigOption, JsonOption
 from worker.errors import ConfigurationError, Problem
 from worker.routing.loading import load_configuration
+from worker.settings import DeliveryMode
 
 
 def check(config: ConfigOption = DEFAULT_CONFIG, as_json: JsonOption = False) -> None:
@@ -21,6 +22,11 @@ def check(config: ConfigOption = DEFAULT_CONFIG, as_json: JsonOption = False) ->
     except ConfigurationError as error:
         _print(error.problems, as_json)
         raise typer.Exit(3) from None
+    if loaded.settings.delivery.mode is not DeliveryMode.SIMULATE and (
+        missing := loaded.accounts.missing_credentials()
+    ):
+        _print(missing, as_json)
+        raise typer.Exit(3)
     _print(loaded.warnings, as_json)
     if not as_json:
         routes = sum(map(len, loaded.table.by_type.values()))

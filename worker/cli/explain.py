@@ -10,7 +10,7 @@ from rich.panel import Panel
 from rich.table import Table
 
 from worker.cli.options import DEFAULT_CONFIG, ConfigOption, JsonOption
-from worker.explaining import Explanation, explain_event, read_event_file
+from worker.explaining import Explanation, explain_event, read_contact_file, read_event_file
 from worker.routing.loading import load_configuration
 
 
@@ -30,9 +30,10 @@ def explain(
     Say what an event would become and why, with the worker's own code and no side effect.
 
     Nothing is written or sent, and no state is read: who the contact is and what they agreed to is what you say it is.
+    Exits 0 whatever the event would become.
     """
     configuration = load_configuration(config)
-    person = orjson.loads(contact.read_bytes()) if contact else None
+    person = read_contact_file(contact) if contact else None
     told = explain_event(configuration, read_event_file(event), contact=person, consents=frozenset(consents or ()))
     if as_json:
         typer.echo(orjson.dumps(told.as_json(), option=orjson.OPT_INDENT_2 | orjson.OPT_UTC_Z))
@@ -43,8 +44,7 @@ def explain(
 def _show(told: Explanation) -> None:
     console = Console(highlight=False)
     console.print(
-        f"[bold]{told.event_type or 'no event'}[/] became [bold]{told.became}[/]"
-        + (f": {told.why}" if told.why else "")
+        f"[bold]{told.event_type or 'This'}[/] became [bold]{told.became}[/]" + (f": {told.why}" if told.why else "")
     )
     for message in told.messages:
         table = Table(show_header=False, box=None)

@@ -51,9 +51,7 @@ def main() -> None:
     try:
         app()
     except ConfigurationError as error:
-        console.print(
-            f"[bold red]{len(error.problems)} problem{'s'[: len(error.problems) > 1]} in the configuration[/]"
-        )
+        console.print(f"[bold red]{len(error.problems)} problem{'s'[: len(error.problems) > 1]}[/]")
         for problem in error.problems:
             console.print(str(problem), markup=False)
         sys.exit(EXIT_CONFIGURATION)

@@ -1,5 +1,6 @@
 """`run`, and `db upgrade`."""
 
+from enum import StrEnum
 from typing import Annotated
 
 import structlog
@@ -16,6 +17,16 @@ from worker.settings import load_settings
 from worker.state.database import migrate
 from worker.telemetry.log import set_up_logging
 
+
+class LogLevel(StrEnum):
+    """How much to say."""
+
+    DEBUG = "DEBUG"
+    INFO = "INFO"
+    WARNING = "WARNING"
+    ERROR = "ERROR"
+
+
 log = structlog.get_logger(__name__)
 db = typer.Typer(help="The state store's schema.", no_args_is_help=True)
 
@@ -29,9 +40,7 @@ def run(
     lane: Annotated[
         list[Lane] | None, typer.Option(help="Which lanes it sends; all unless named. May be repeated.")
     ] = None,
-    log_level: Annotated[
-        str, typer.Option(envvar="SMS_WORKER_LOG_LEVEL", help="DEBUG, INFO, WARNING or ERROR.")
-    ] = "INFO",
+    log_level: Annotated[str, typer.Option(envvar="SMS_WORKER_LOG_LEVEL", help="How much to say.")] = LogLevel.INFO,
     pretty: Annotated[bool, typer.Option(help="Logs for people instead of JSON.")] = False,
 ) -> None:
     """

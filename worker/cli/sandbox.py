@@ -12,7 +12,7 @@ from worker.sandbox.server import open_sandbox
 
 def sandbox(
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(help="Port; 0 takes a free one.")] = 8025,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port; 0 takes a free one.")] = 8025,
     latency_ms: Annotated[float, typer.Option(help="Before each answer.")] = 0.0,
     error_rate: Annotated[float, typer.Option(min=0, max=1, help="Share of sends that fail.")] = 0.0,
     error_code: Annotated[int, typer.Option(help="How they fail: a code of Octopush, or an HTTP status.")] = 500,
@@ -26,11 +26,16 @@ def sandbox(
     Behaviour changes while it runs: POST /sandbox/behaviour {"latency_ms": 50}.
     """
     behaviour = Behaviour(latency_ms=latency_ms, error_rate=error_rate, error_code=error_code, idempotency=idempotency)
-    asyncio.run(_serve(SandboxProvider(behaviour), host, port))
+    try:
+        asyncio.run(_serve(SandboxProvider(behaviour), host, port))
+    except OSError as error:
+        typer.echo(f"cannot listen on {host}:{port}: {error.strerror}", err=True)
+        raise typer.Exit(1) from None
 
 
 async def _serve(provider: SandboxProvider, host: str, port: int) -> None:
     with stop_on_signals() as stop:
         async with open_sandbox(provider, host, port) as bound:
             typer.echo(f"http://{host}:{bound}/")
+            typer.echo(f"base_url of an account: http://{host}:{bound}/v1/public", err=True)
             await stop.wait()

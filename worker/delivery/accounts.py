@@ -134,6 +134,16 @@ class Accounts(Config):
         name = self.categories[category]
         return name, self.accounts[name]
 
+    def missing_credentials(self) -> list[Problem]:
+        """Return what a worker that really sends would lack."""
+        problems: list[Problem] = []
+        for name in dict.fromkeys(self.categories.values()):
+            try:
+                self.accounts[name].credentials.read(name)
+            except ConfigurationError as error:
+                problems += error.problems
+        return problems
+
     def stop_mentions(self) -> dict[Category, str]:
         """Return the STOP mention of each category's account."""
         return {category: self.of(category)[1].stop_mention for category in Category}

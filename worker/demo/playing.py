@@ -96,7 +96,7 @@ async def play(shipped: Path, folder: Path, console: Console) -> bool:
                 watchers.create_task(watch_http(theatre.worker, theatre.sandbox, seen), name="http"),
             ]
             await _publish(theatre.broker, acts, screen, console)
-            screen.act = "waiting for the last texts"
+            screen.act = "waiting for the last offers: the marketing account lets three segments a second through"
             await _wait_for_the_end(seen, events, began + DEADLINE_S)
             for task in watching:
                 task.cancel()

@@ -57,7 +57,7 @@ def phones(seen: Seen) -> RenderableType:
 
 def _phone(text: dict[str, object]) -> Panel:
     kind = "marketing" if text["purpose"] == "wholesale" else "transactional"
-    foot = f"{text['segments']} segment, {text['encoding']}, {text['cost']:.2f} €"
+    foot = f"{text['segments']} segment{'s'[: text['segments'] != 1]}, {text['encoding']}, {text['cost']:.2f} €"
     body = Text(str(text["text"]), overflow="fold")
     style = "yellow" if kind == "marketing" else "cyan"
     return Panel(body, title=f"{text['sender']}, {kind}", subtitle=foot, width=40, height=10, border_style=style)
@@ -89,6 +89,8 @@ def summary(console: Console, seen: Seen, events: int, folder: str, seconds: flo
     )
     for line in lines:
         console.print("  " + line)
+    if again := sum(seen.concluded.values()) - sum(kind in TERMINAL for kind in seen.messages.values()):
+        console.print(f"  {again} of these ended as they had before: the shop published their events twice")
     console.print(f"  {len(twice)} messages texted twice" if twice else "  nobody was texted twice")
     console.print(
         "[green]Everything adds up.[/]" if good else "[red]This does not add up; the worker's log says more.[/]"
@@ -97,6 +99,10 @@ def summary(console: Console, seen: Seen, events: int, folder: str, seconds: flo
     console.print("Where to look next:")
     console.print(f"  {folder}/config          the configuration this ran on: routes.yaml, templates/, providers.yaml")
     console.print(f"  {folder}/worker.log      what the worker said, without a number or a name")
-    console.print("  sms-worker explain docs/examples/order.shipped.json    what an event would become, and why")
-    console.print("  sms-worker check                                       every mistake with its file and line")
+    console.print(
+        "  .venv/bin/sms-worker explain docs/examples/order.shipped.json    what an event would become, and why"
+    )
+    console.print(
+        "  .venv/bin/sms-worker check                                       every mistake with its file and line"
+    )
     return good

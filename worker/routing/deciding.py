@@ -62,6 +62,8 @@ class Unrouted:
 class Ignored:
     """Its type is none of ours."""
 
+    event_type: str = ""
+
 
 @dataclass(frozen=True, slots=True)
 class GivenUp:
@@ -127,7 +129,7 @@ class Deciding:
         if isinstance(event, BadEvent):
             return GivenUp(event, event.envelope)
         if event.data is None:
-            return Ignored()
+            return Ignored(event.type)
         if isinstance(event.data, ControlData):
             return self._control(event, event.data, read.record)
         if not read.targets:

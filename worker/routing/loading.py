@@ -10,7 +10,7 @@ from worker.content.templates import Templates, load_templates
 from worker.delivery.accounts import Accounts, load_accounts
 from worker.errors import ConfigurationError, Problem
 from worker.routing.checking import check
-from worker.routing.table import RoutingTable, load_routes
+from worker.routing.table import RoutesFile, RoutingTable, load_routes
 from worker.settings import Settings, load_settings
 
 T = TypeVar("T")
@@ -39,10 +39,16 @@ def load_configuration(folder: Path, **overrides: Any) -> Configuration:
     Raises:
         ConfigurationError: With every mistake of every file that could be read.
     """
+    if not folder.is_dir():
+        message = "is no folder; --config names the folder of worker.yaml, routes.yaml, providers.yaml and templates/"
+        raise ConfigurationError([Problem(str(folder), None, "", message)])
     problems: list[Problem] = []
     settings = _try(problems, lambda: load_settings(folder / "worker.yaml", **overrides))
     templates = _try(problems, lambda: load_templates(folder / "templates"))
-    table = _try(problems, lambda: load_routes(folder / "routes.yaml", templates)) if templates else None
+    routes = folder / "routes.yaml"
+    if templates is None:  # what can be said of the routes without them
+        _try(problems, lambda: load_yaml(routes).parse(RoutesFile))
+    table = _try(problems, lambda: load_routes(routes, templates)) if templates else None
     loaded = _try(problems, lambda: load_accounts(folder / "providers.yaml"))
     if settings is None or templates is None or table is None or loaded is None:
         raise ConfigurationError(problems)

@@ -14,6 +14,7 @@ import orjson
 import structlog
 
 _NUMBER = re.compile(r"\+?\d[\d .()-]{7,}\d")
+_ADDRESS = re.compile(r"\d{1,3}(\.\d{1,3}){3}")
 _NOT_PERSONAL = frozenset({"timestamp", "offset", "message_id", "event_id", "duration_s", "provider_ref"})
 
 
@@ -48,8 +49,13 @@ def mask_numbers(_: object, __: str, event: MutableMapping[str, Any]) -> Mutable
     """Replace what looks like a phone number in any text field, but for ids and times."""
     for name, value in event.items():
         if isinstance(value, str) and name not in _NOT_PERSONAL:
-            event[name] = _NUMBER.sub("<number>", value)
+            event[name] = _NUMBER.sub(_masked, value)
     return event
+
+
+def _masked(found: re.Match[str]) -> str:
+    """Mask a number; an address of the network stays."""
+    return found[0] if _ADDRESS.fullmatch(found[0]) else "<number>"
 
 
 def _dumps(event: dict[str, Any], **_: Any) -> str:

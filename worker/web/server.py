@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
+from worker.errors import ConfigurationError, Problem
 from worker.settings import WebSettings
 
 Readiness = Callable[[], Mapping[str, bool]]
@@ -32,12 +33,21 @@ def _application(ready: Readiness, before_scrape: Callable[[], None]) -> web.App
 
 @asynccontextmanager
 async def open_web(settings: WebSettings, ready: Readiness, before_scrape: Callable[[], None]) -> AsyncIterator[int]:
-    """Listen until the block ends; gives the port, which is a free one for port 0."""
+    """
+    Listen until the block ends; gives the port, which is a free one for port 0.
+
+    Raises:
+        ConfigurationError: Somebody else listens there.
+    """
     runner = web.AppRunner(_application(ready, before_scrape), access_log=None, shutdown_timeout=1)
     await runner.setup()
     try:
         site = web.TCPSite(runner, settings.host, settings.port)
-        await site.start()
+        try:
+            await site.start()
+        except OSError as error:
+            message = f"cannot listen on {settings.host}:{settings.port}: {error.strerror}; 0 takes a free port"
+            raise ConfigurationError([Problem("worker.yaml", None, "web.port", message)]) from None
         yield runner.addresses[0][1]
     finally:
         await runner.cleanup()
