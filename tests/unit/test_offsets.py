@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from tests.builders import record
 from worker.kafka.scheduler import Scheduler
 from worker.kafka.sink import partition_of
-from worker.kafka.source import Assigned
+from worker.kafka.assigned import Assigned
 from worker.kafka.tracker import OffsetTracker
 
 

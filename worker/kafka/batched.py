@@ -4,7 +4,8 @@ import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 
-from worker.kafka.source import Assigned, Source
+from worker.kafka.assigned import Assigned
+from worker.kafka.source import Source
 from worker.records import Record
 
 POLL_WAIT_S = 0.1

@@ -3,7 +3,7 @@
 from collections import deque
 from typing import NamedTuple
 
-from worker.kafka.source import Assigned
+from worker.kafka.assigned import Assigned
 from worker.records import Record
 
 Key = bytes | tuple[str, int, int]

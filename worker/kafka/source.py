@@ -19,32 +19,13 @@ from aiokafka.structs import OffsetAndMetadata, TopicPartition
 from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_attempt, wait_random_exponential
 
 from worker.errors import BrokerUnavailable
-from worker.kafka.tracker import OffsetTracker
+from worker.kafka.assigned import Assigned
 from worker.records import UNREADABLE_HEADER, Record
 
 log = structlog.get_logger(__name__)
 COMMIT_DEADLINE_S = 5.0
 FRESH_MS = 5_000
 STEPS, STEP_MS = 1_000, 300  # how far and how patiently a record that cannot be parsed is looked for
-
-
-class Assigned:
-    """One assignment of one partition; the object is its epoch."""
-
-    __slots__ = ("committed", "finished_ms", "key", "lost", "next_offset", "tracker")
-
-    def __init__(self, key: TopicPartition, position: int) -> None:
-        self.key = key
-        self.tracker = OffsetTracker(position)
-        self.committed = position
-        self.finished_ms: int | None = None
-        self.next_offset = position
-        self.lost = False
-
-    def finished(self, record: Record) -> None:
-        """Note that what came of *record* is durable."""
-        self.tracker.done(record.offset)
-        self.finished_ms = record.timestamp_ms
 
 
 class Source:
