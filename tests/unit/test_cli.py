@@ -150,3 +150,42 @@ def test_send_test_texts_only_whom_the_allow_list_names(tmp_path) -> None:
     assert mine.exit_code == 0
     assert "votre commande #1234 a été expédiée" in mine.stdout
     assert "nothing was sent" in mine.output
+
+
+def test_check_says_what_run_would_refuse(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SMS_WORKER_DELIVERY__MODE", "live")
+
+    answer = run("check")
+
+    assert answer.exit_code == 3
+    assert (
+        "environment: OCTOPUSH_TRANSACTIONAL_LOGIN: the login of account octopush-transactional is empty"
+        in answer.stdout
+    )
+
+
+def test_mistakes_of_routes_are_told_beside_those_of_templates(tmp_path) -> None:
+    config = Path(shutil.copytree(builders.SHIPPED, tmp_path / "config"))
+    change(config / "routes.yaml", "template: payment_failed", "template: payment_failed, evnt: x")
+    change(config / "templates" / "otp_code.yaml", "sender: BOUTIQUE", "sendr: BOUTIQUE")
+
+    answer = run("check", "--config", config)
+
+    assert "routes[7].evnt: no such field" in answer.stdout
+    assert "otp_code.yaml" in answer.stdout
+
+
+def test_a_folder_that_is_none_is_told_in_one_line() -> None:
+    answer = run("check", "--config", builders.SHIPPED / "worker.yaml")
+
+    assert answer.exit_code == 3
+    assert answer.stdout.count("\n") == 1
+    assert "is no folder; --config names the folder" in answer.stdout
+
+
+def test_explain_names_what_is_wrong_with_a_contact_file(tmp_path) -> None:
+    (tmp_path / "contact.json").write_text("not json")
+
+    answer = run("explain", EXAMPLE, "--contact", tmp_path / "contact.json")
+
+    assert "as a contact.updated: Invalid JSON" in str(answer.exception)

@@ -10,10 +10,11 @@ import uvloop
 from schemas.messages import Lane
 from worker.app import Role, open_worker
 from worker.cli.options import DEFAULT_CONFIG, ConfigOption
+from worker.errors import ConfigurationError
 from worker.kafka.topics import require_topics
 from worker.lifecycle import stop_on_signals
 from worker.routing.loading import Configuration, load_configuration
-from worker.settings import load_settings
+from worker.settings import DeliveryMode, load_settings
 from worker.state.database import migrate
 from worker.telemetry.log import set_up_logging
 
@@ -51,6 +52,9 @@ def run(
     """
     set_up_logging(log_level, pretty=pretty)
     configuration = load_configuration(config)
+    sends = Role.SENDER in (role or list(Role)) and configuration.settings.delivery.mode is not DeliveryMode.SIMULATE
+    if sends and (missing := configuration.accounts.missing_credentials()):
+        raise ConfigurationError(missing)
     url = configuration.settings.database.url.get_secret_value()
     if url.startswith("sqlite"):  # the embedded store belongs to this process alone
         migrate(url)
