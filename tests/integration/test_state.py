@@ -14,7 +14,7 @@ from worker.delivery.ledger import Answer, State
 from worker.errors import ConfigurationError, StateRefused, StateUnavailable
 from worker.people import Change
 from worker.policy.consent import Act
-from worker.sealing import Pepper
+from worker.sealing import Erased, Pepper
 from worker.settings import DatabaseSettings
 from worker.state.batching import Batcher
 from worker.state.database import Database, check_schema, migrate, open_database
@@ -86,7 +86,7 @@ async def test_an_erased_contact_is_forgotten_and_an_older_update_does_not_bring
     known = (await people.load([CONTACT], create_keys=True))[CONTACT]
 
     assert known.contact is None
-    with pytest.raises(Exception):  # noqa: B017
+    with pytest.raises(Erased):
         known.key.open(sealed_before)
 
 
