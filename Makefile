@@ -6,7 +6,7 @@ BIN := .venv/bin
 CONFIG ?= deploy/config
 export PYTHONDONTWRITEBYTECODE := 1
 
-.PHONY: help install demo run test check format bench kafka lock clean
+.PHONY: help install demo run test check format bench chaos soak kafka lock clean
 
 help:  ## print this help
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -27,7 +27,7 @@ run: install  ## run the worker on deploy/config (CONFIG=folder for another one)
 	$(BIN)/sms-worker run --config $(CONFIG) --pretty
 
 test: install  ## run the whole suite; with Java 17 and Maven also on Apache Kafka, with PostgreSQL also on it
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 check: install  ## format, lint, types, import rules, configuration, generated files
 	$(BIN)/ruff format --check .
@@ -46,6 +46,12 @@ format: install  ## format the code and write the generated files anew
 
 bench: install  ## measure router and sender on Apache Kafka beside bare loops (needs Java 17, Maven, PostgreSQL)
 	$(BIN)/python -m tests.bench
+
+chaos: install  ## a storm of faults: 100,000 events, three workers, with and without provider keys; about 25 minutes (CHAOS="--events 5000 --seconds 60")
+	$(BIN)/python -m tests.chaos $(CHAOS)
+
+soak: install  ## twenty minutes of steady work, and the slopes of memory, descriptors, tasks and lag (SOAK="--minutes 5")
+	$(BIN)/python -m tests.chaos.soak $(SOAK)
 
 kafka: install  ## run a one-node Apache Kafka on 127.0.0.1:9092 until Ctrl-C (needs Java 17 and Maven)
 	$(BIN)/python -m tests.kafka --port 9092 --data .data/kafka

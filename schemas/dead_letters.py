@@ -19,7 +19,7 @@ class DeadLetterHeaders(Contract):
         sealed_for: Whose key sealed it: a person's keyed hash, or `day:2026-11-23`.
         content: `whole`; `null` for a record without value; `head` where the original is too large for the topic.
         sha256: Of the original value.
-        attempts: How often it was tried.
+        attempts: How often it was tried: once, and once for each time an operator put it back.
         worker_version: Which worker gave up.
     """
 
@@ -36,6 +36,8 @@ class DeadLetterHeaders(Contract):
     event_type: str | None = None
     route: str | None = None
     template: str | None = None
+    message_id: str | None = None
+    campaign: str | None = None
     sealed_for: str
     content: str = "whole"
     sha256: str

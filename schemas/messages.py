@@ -45,9 +45,13 @@ class Message(Contract):
         id: UUIDv5 of deployment, event source and id, route and recipient; the same event gives it again.
         recipient: Keyed hash of the recipient's reference (contact id, else number); also the record's key.
         contact: True if that reference is a contact id.
-        expires_at: The event's time plus the template's time to live; not sent later.
-        unresolved: Why the router could not decide (`unknown_contact`); such a message is never sent.
+        expires_at: The event's time, or `not_before`, plus the template's time to live; not sent later.
+        not_before: By its route's `delay` or `at`; not sent earlier.
+        unless: Keyed hashes of the events that make it pointless.
+        unresolved: Why the router could not decide (`unknown_contact`); its route's condition is asked again.
         step: How often it has been deferred.
+        waiting_for: Why it was deferred last, and `waiting_since` since when for this reason.
+        replays: How often an operator put it back.
         sealed: The number, name and variables, encrypted with the person's key, base64.
     """
 
@@ -61,7 +65,12 @@ class Message(Contract):
     recipient: str = Field(pattern=r"^[A-Za-z0-9_-]{1,40}$")
     contact: bool
     expires_at: Time
+    not_before: Time | None = None
+    unless: tuple[str, ...] = Field(default=(), max_length=20)
     unresolved: str | None = None
     step: int = Field(default=0, ge=0)
+    waiting_for: str | None = None
+    waiting_since: Time | None = None
+    replays: int = Field(default=0, ge=0)
     traceparent: str | None = None
     sealed: str

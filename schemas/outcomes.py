@@ -11,7 +11,7 @@ from schemas.messages import Category, Lane
 
 
 class OutcomeKind(StrEnum):
-    """What came of a message; the last two of an event."""
+    """What came of a message: six ends and two steps (`deferred`, `dead_lettered`); `unrouted` of an event."""
 
     ACCEPTED = "accepted"
     SUPPRESSED = "suppressed"
@@ -33,6 +33,14 @@ class OutcomeEvent(Contract):
     time: Time | None = None
 
 
+class OutcomeOrigin(Contract):
+    """The record of a lane that an outcome came of."""
+
+    topic: str
+    partition: int
+    offset: int
+
+
 class OutcomeData(Contract):
     """
     What came of a message, without number or text.
@@ -45,6 +53,9 @@ class OutcomeData(Contract):
         provider_ref: The provider's ticket; its delivery reports name it.
         cost: What the provider says it charged, in *currency*.
         submitted_at: When the provider's answer arrived.
+        deferred_until: When a `deferred` message is looked at again, at the earliest.
+        step: How often it had been deferred before.
+        origin: The lane's record, from which the message can be had again.
     """
 
     outcome: OutcomeKind
@@ -68,6 +79,9 @@ class OutcomeData(Contract):
     currency: str | None = None
     expires_at: Time | None = None
     submitted_at: Time | None = None
+    deferred_until: Time | None = None
+    step: int | None = None
+    origin: OutcomeOrigin | None = None
 
 
 class Outcome(OutcomeEnvelope):

@@ -31,7 +31,7 @@ process.roles=broker,controller
 node.id=1
 controller.quorum.bootstrap.servers=127.0.0.1:{controller}
 listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}
-advertised.listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}
+advertised.listeners=PLAINTEXT://127.0.0.1:{advertised},CONTROLLER://127.0.0.1:{controller}
 controller.listener.names=CONTROLLER
 listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT
 log.dirs={data}/log
@@ -66,10 +66,11 @@ def jars() -> str:
 class Kafka:
     """A broker that can be stopped and started again on its data."""
 
-    def __init__(self, data: Path, port: int | None = None) -> None:
+    def __init__(self, data: Path, port: int | None = None, advertised: int | None = None) -> None:
         self.data = data.absolute()
         self.port = port or free_port()
-        self.address = f"127.0.0.1:{self.port}"
+        self.advertised = advertised or self.port
+        self.address = f"127.0.0.1:{self.advertised}"
         self._process: subprocess.Popen[bytes] | None = None
         self._properties = self.data / "server.properties"
         self._format()
@@ -77,7 +78,7 @@ class Kafka:
     def _format(self) -> None:
         classes = jars()
         self.data.mkdir(parents=True, exist_ok=True)
-        text = PROPERTIES.format(port=self.port, controller=free_port(), data=self.data)
+        text = PROPERTIES.format(port=self.port, advertised=self.advertised, controller=free_port(), data=self.data)
         self._properties.write_text(text)
         if not (self.data / "log" / "meta.properties").exists():
             arguments = ["format", "-t", CLUSTER, "-c", str(self._properties), "--standalone"]
@@ -137,9 +138,9 @@ async def _forget(address: str) -> None:
 
 
 @contextlib.contextmanager
-def running(data: Path, port: int | None = None) -> Iterator[Kafka]:
+def running(data: Path, port: int | None = None, advertised: int | None = None) -> Iterator[Kafka]:
     """Run a broker until the block ends."""
-    kafka = Kafka(data, port)
+    kafka = Kafka(data, port, advertised)
     kafka.start()
     try:
         yield kafka

@@ -5,6 +5,7 @@ import contextlib
 import json
 import os
 import re
+import subprocess
 import sys
 import time
 from collections import defaultdict
@@ -26,7 +27,7 @@ from worker.records import Record
 from worker.routing.loading import load_configuration
 from worker.sandbox.provider import Behaviour, SandboxProvider
 from worker.sandbox.server import open_sandbox
-from worker.settings import load_settings
+from worker.environment import load_settings
 
 TOPIC_OF = {
     "contact": "customers.events", "consent": "customers.events", "order": "orders.events", "otp": "identity.events",
@@ -119,6 +120,16 @@ class World:
                     await asyncio.sleep(0.05)
                 assert process.returncode is None, self.log.read_text()[-3000:]
                 yield process
+
+    async def command(self, *arguments: str, expect: int = 0) -> "subprocess.CompletedProcess[str]":
+        """Run a command of the worker on this world's configuration."""
+        environment = {**os.environ, **CREDENTIALS, "SMS_WORKER_CONFIG": str(self.config)}
+        command = [sys.executable, "-m", "worker", *arguments]
+        done = await asyncio.to_thread(
+            subprocess.run, command, capture_output=True, text=True, timeout=120, env=environment
+        )
+        assert done.returncode == expect, done.stdout + done.stderr
+        return done
 
     def port(self) -> int:
         """Health and metrics of the last process."""

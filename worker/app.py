@@ -11,13 +11,19 @@ import structlog
 from schemas.messages import Lane
 from worker import __version__
 from worker.clock import Clock, SystemClock
+from worker.errors import StateRefused, StateUnavailable
 from worker.kafka.keyed import KeyedRunner
 from worker.kafka.source import Source
-from worker.parts import Stage, open_router, open_senders, open_shared
+from worker.overseeing import Overseer
+from worker.parts.routing import open_router
+from worker.parts.sending import open_senders
+from worker.parts.shared import Shared, Stage, open_shared
+from worker.records import Place
 from worker.routing.loading import Configuration
 from worker.settings import Intake
-from worker.state.database import Database
+from worker.state.waiting import Waiting
 from worker.telemetry import metrics
+from worker.watchdog import LoopGuard
 from worker.web.server import open_web
 
 log = structlog.get_logger(__name__)
@@ -39,22 +45,36 @@ class Worker:
         port: Of health and metrics.
     """
 
-    def __init__(self, configuration: Configuration, stage: Stage, database: Database, clock: Clock) -> None:
-        self._drain_s = configuration.settings.drain_s
-        self._delivery = configuration.settings.delivery.mode.value
+    def __init__(self, shared: Shared, stage: Stage) -> None:
+        settings = shared.configuration.settings
+        self._drain_s = settings.drain_s
+        self._delivery = settings.delivery.mode.value
         self._stage = stage
-        self._database = database
+        self._waiting = Waiting(shared.database)
         self._database_answers = True
-        self._clock = clock
+        self._clock = shared.clock
+        self.overseer = Overseer(shared, stage, lambda: self._database_answers)
+        self._operations = shared.operations
+        shared.operations.on_skip.append(self._skip)
+        self._guard = LoopGuard(settings.watchdog.blocked_s)
         self.port = 0
 
     async def run(self, stop: asyncio.Event) -> None:
         """Work until *stop*; then finish what is under way, publish, commit, and return."""
-        services = {**self._stage.services, "database-ping": self._ping}
+        services = {
+            **self._stage.services,
+            "database-ping": self._ping,
+            "loop-guard": self._beat,
+            "operations": self._operations.run,
+        }
         async with asyncio.TaskGroup() as background:
             tasks = [background.create_task(_forever(run, name), name=name) for name, run in services.items()]
             async with asyncio.TaskGroup() as runners:
                 await self._start(runners, stop)
+                watching = [
+                    background.create_task(_forever(dog.run, name), name=name)
+                    for name, dog in self.overseer.watchdogs().items()
+                ]
                 log.info(
                     "worker.running",
                     runners=[str(name) for name in self._stage.runners],
@@ -62,6 +82,8 @@ class Worker:
                     port=self.port,
                 )
                 await stop.wait()
+                for task in watching:
+                    task.cancel()
                 for queue in self._stage.queues:
                     queue.close()
             for task in tasks:
@@ -85,15 +107,34 @@ class Worker:
     async def _catch_up(self, source: Source, stop: asyncio.Event) -> None:
         """At the very first start nobody's consent is known: read who agreed before anything else is read."""
         while self._stage.first_start and not stop.is_set():
-            if source.ready.is_set() and (not source.positions() or source.caught_up()):
+            if source.ready.is_set() and (not source.positions() or source.standing.caught_up()):
                 return
             await self._clock.sleep(0.1)
 
     async def _ping(self) -> None:
-        """Know whether the state store answers, for readiness."""
+        """Know whether the state store answers, what time it is there, and how many messages wait in it."""
         while True:
-            self._database_answers = await self._database.answers()
+            try:
+                await self._clock.set()
+                self._tell_waiting(await self._waiting.count())
+                self._database_answers = True
+            except (StateUnavailable, StateRefused):
+                self._database_answers = False
             await self._clock.sleep(PING_EVERY_S)
+
+    async def _skip(self, place: Place) -> None:
+        """Let go of a record that an operator gave up, wherever it is; it is read again, and then becomes a dead letter."""
+        for runner in self._stage.runners.values():
+            await runner.let_go(place)
+
+    async def _beat(self) -> None:
+        await self._guard.beat(self._clock.sleep)
+
+    @staticmethod
+    def _tell_waiting(waiting: Mapping[tuple[str, str], int]) -> None:
+        metrics.WAITING.clear()
+        for (lane, reason), count in waiting.items():
+            metrics.WAITING.labels(lane, reason).set(count)
 
     def readiness(self) -> Mapping[str, bool]:
         """Return which parts work; the process is ready when all do."""
@@ -104,14 +145,16 @@ class Worker:
 
     def observe(self) -> None:
         """Set the gauges that are looked up rather than counted."""
+        metrics.TASKS.set(len(asyncio.all_tasks()))
         for name, runner in self._stage.runners.items():
-            for topic, lag in runner.source.lag().items():
+            for topic, lag in runner.source.standing.lag().items():
                 metrics.child(metrics.LAG, name, topic).set(lag)
             metrics.child(metrics.REBALANCES, name).set(runner.source.rebalances)
             if isinstance(runner, KeyedRunner):
                 metrics.child(metrics.MESSAGES_IN_FLIGHT, name).set(runner.in_flight)
         for queue in self._stage.queues:
             metrics.child(metrics.FENCE_QUEUE, queue.name).set(len(queue))
+            metrics.child(metrics.CONCURRENCY_LIMIT, queue.name).set(queue.concurrency.limit)
         for name, sink in self._stage.sinks.items():
             metrics.child(metrics.HELD_WRITES, name).set(sink.held)
 
@@ -139,7 +182,9 @@ async def open_worker(
             await open_senders(shared, stage, lanes, stack)
         if Role.ROUTER in roles:
             await open_router(shared, stage, stack)
-        worker = Worker(configuration, stage, shared.database, clock)
-        worker.port = await stack.enter_async_context(open_web(settings.web, worker.readiness, worker.observe))
+        worker = Worker(shared, stage)
+        worker.port = await stack.enter_async_context(
+            open_web(settings.web, worker.readiness, worker.observe, worker.overseer.why)
+        )
         metrics.child(metrics.INFO, __version__, settings.deployment).set(1)
         yield worker

@@ -52,6 +52,7 @@ def _asyncapi() -> str:
                 "messages": {name: {"$ref": f"#/components/messages/{name}"} for name in EVENTS},
             },
             **{f"{lane}-lane": _channel(topics.lane(lane), "message") for lane in Lane},
+            **{f"{lane}-due": _channel(topics.lane_due(lane), "message") for lane in Lane},
             "outcomes": _channel(topics.outcomes, "outcome"),
         },
         "operations": {

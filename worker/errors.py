@@ -6,6 +6,7 @@ Every error this service raises on purpose, grouped by what happens next.
     - StateUnavailable    the database does not answer
     - BrokerUnavailable   Kafka does not take a record
     - Stopping            the process is ending; the record stays unfinished and is read again
+  + Stuck                 end the process, exit code 4, rather than look alive and stand still
   + PermanentError        dead-letter at once: trying again cannot help; `code` says why
     - StateRefused        the database will never take one of these values
   + ConfigurationError    refuse to start, exit code 3; carries every problem found
@@ -44,6 +45,7 @@ class DeadLetterReason(StrEnum):
     UNKNOWN_PROVIDER_CODE = "unknown_provider_code"
     STATE_REFUSED = "state_refused"
     CATEGORY_CHANGED = "category_changed"
+    SKIPPED = "skipped"
     INTERNAL_ERROR = "internal_error"
 
 
@@ -65,6 +67,10 @@ class BrokerUnavailable(TransientError):
 
 class Stopping(TransientError):
     """The process is ending."""
+
+
+class Stuck(WorkerError):
+    """Nothing moves though it could; the client was rebuilt once already."""
 
 
 class PermanentError(WorkerError):

@@ -18,7 +18,7 @@ from worker.people import Contact, Known
 from worker.policy.checking import Checking
 from worker.policy.consent import Act, DatedAct, check_consent
 from worker.policy.number import Number, parse_number
-from worker.policy.verdicts import Refuse
+from worker.policy.verdicts import Defer, Refuse
 from worker.records import Record
 from worker.routing.deciding import Deciding, GivenUp, Ignored, Projected, Routed, Unrouted
 from worker.routing.decoding import BadEvent, first_error
@@ -116,8 +116,7 @@ def explain_event(
         case Unrouted(_, reason):
             return Explanation(event_type, "unrouted", reason, not_matched=_not_matched(configuration, event_type, ()))
         case Routed(messages):
-            stops = configuration.accounts.stop_mentions()
-            checks = Checking(configuration.templates, pepper, settings.delivery, stops)
+            checks = Checking.of(configuration, pepper)
             explained = [_explain(message, known[message.recipient], checks, consents, now) for message in messages]
             matched = {message.route for message in messages}
             return Explanation(event_type, "routed", None, explained, _not_matched(configuration, event_type, matched))
@@ -127,6 +126,9 @@ def _explain(
     message: Message, known: Known, checking: Checking, consents: frozenset[str], now: datetime
 ) -> ExplainedMessage:
     steps = [("expires", message.expires_at.isoformat())]
+    if message.not_before is not None and message.not_before > now:
+        now = message.not_before
+        steps.insert(0, ("waits until", now.isoformat()))
     base = {
         "message_id": message.id,
         "route": message.route,
@@ -142,6 +144,9 @@ def _explain(
     if isinstance(checked.verdict, Refuse):
         steps.append(("checked", f"no: {checked.verdict.reason}"))
         return ExplainedMessage(**base, outcome=checked.verdict.kind, reason=checked.verdict.reason)  # type: ignore[arg-type]
+    if isinstance(checked.verdict, Defer):
+        steps.append(("checked", f"not yet: {checked.verdict.reason}; then it is asked again"))
+        return ExplainedMessage(**base, outcome="would wait", reason=checked.verdict.reason)  # type: ignore[arg-type]
     text = checked.text
     if checked.number is None or text is None:
         raise RuntimeError("what may be sent has a number and a text")

@@ -56,7 +56,16 @@ class LaneLetters:
         key = known.get(message.recipient if message else "", NOBODY).key or known[day].key
         if key is None:
             raise RuntimeError("the key of the day was just made")
-        letter = dead_letter(self._topic, self._lane.value, record, error, key, self._pepper, _about(message))
+        letter = dead_letter(
+            self._topic,
+            self._lane.value,
+            record,
+            error,
+            key,
+            self._pepper,
+            _about(message),
+            message.replays if message else 0,
+        )
         metrics.child(metrics.DEAD_LETTERS, self._lane, error.code).inc()
         await self._writer.publish(letter)
         if message is not None:
@@ -75,4 +84,5 @@ def _about(message: Message | None) -> dict[str, str | None]:
         "route": message.route,
         "template": message.template,
         "message-id": message.id,
+        "campaign": message.campaign,
     }

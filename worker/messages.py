@@ -4,6 +4,7 @@ import base64
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, TypeVar
 from uuid import UUID
 
@@ -11,12 +12,14 @@ import orjson
 from pydantic import BaseModel, ValidationError
 
 from schemas.events import Recipient
-from schemas.messages import EventRef, Message
+from schemas.messages import Category, EventRef, Lane, Message
+from worker.content.templates import Template
 from worker.errors import DeadLetterReason, PermanentError
 from worker.policy.number import Number, parse_number
 from worker.records import Outgoing, Record
 from worker.routing.decoding import Event, first_error
 from worker.routing.table import Route
+from worker.routing.timing import names_of
 from worker.sealing import DataKey, Pepper
 
 ModelT = TypeVar("ModelT", bound=BaseModel)
@@ -80,6 +83,31 @@ def sealed_data(event: Event) -> dict[str, Any]:
     )
 
 
+def may_be_new(message: Message, template: Template | None) -> bool:
+    """Return whether an expired *message* may be sent as a new one: never a code, by then or by now, and never marketing."""
+    if template is None or Category.MARKETING in (template.category, message.category):
+        return False
+    return Lane.URGENT not in (template.lane, message.lane)
+
+
+def anew(message: Message, template: Template, now: datetime) -> Message:
+    """
+    Return an expired *message* as a new one; its time to live begins now.
+
+    The new id follows from the old one alone: however often, and by however many, it is asked for, it is one message.
+    """
+    return message.model_copy(
+        update={
+            "id": name_id(f"{message.id}\x1fanew"),
+            "expires_at": now + template.time_to_live,
+            "not_before": None,
+            "step": 0,
+            "waiting_for": None,
+            "waiting_since": None,
+        }
+    )
+
+
 def make_message(
     deployment: str,
     event: Event,
@@ -87,11 +115,19 @@ def make_message(
     addressee: Addressee,
     key: DataKey,
     data: Mapping[str, Any],
+    pepper: Pepper,
     *,
     unresolved: str | None,
+    replays: int = 0,
 ) -> Message:
-    """Return the message for one recipient of one route; *data* is what `sealed_data` gave."""
-    recipient = addressee.recipient
+    """
+    Return the message for one recipient of one route; *data* is what `sealed_data` gave.
+
+    Raises:
+        PermanentError: The event has no usable time where the route looks for one.
+    """
+    recipient, typed = addressee.recipient, event.data
+    not_before = route.not_before(event.time, typed) if typed else None
     body = orjson.dumps(
         {"phone": recipient.phone, "locale": recipient.locale, "zone": recipient.zone, "data": data},
     )
@@ -105,12 +141,17 @@ def make_message(
         template=route.row.template,
         category=route.template.category,
         lane=route.template.lane,
-        campaign=route.row.campaign or (event.data.campaign if event.data else None),
+        campaign=route.row.campaign or (typed.campaign if typed else None),
         recipient=addressee.subject,
         contact=addressee.is_contact,
-        expires_at=event.time + route.template.time_to_live,
+        expires_at=max(not_before or event.time, event.time) + route.template.time_to_live,
+        not_before=not_before,
+        unless=names_of(route.row.unless, typed, pepper) if typed else (),
         unresolved=unresolved,
         step=0,
+        waiting_for=None,
+        waiting_since=None,
+        replays=replays,
         traceparent=event.traceparent,
         sealed=base64.b64encode(key.seal(body)).decode(),
     )
@@ -131,8 +172,18 @@ def _trusted(model: type[ModelT], **values: Any) -> ModelT:
 
 def lane_record(topic: str, message: Message) -> Outgoing:
     """Return the record that carries *message* on its lane."""
-    body = {**message.__dict__, "event": message.event.__dict__}
-    return Outgoing(topic, message.recipient.encode(), orjson.dumps(body), MESSAGE_HEADERS)
+    return Outgoing(topic, message.recipient.encode(), written(message), MESSAGE_HEADERS)
+
+
+def written(message: Message) -> bytes:
+    """Return *message* as a record's value."""
+    return orjson.dumps({**message.__dict__, "event": message.event.__dict__})
+
+
+def deferred(message: Message, reason: str, now: datetime) -> Message:
+    """Return the copy of *message* that will go on once it has waited for *reason*."""
+    since = message.waiting_since if message.waiting_for == reason else now
+    return message.model_copy(update={"step": message.step + 1, "waiting_for": reason, "waiting_since": since})
 
 
 def read_message(record: Record) -> Message:
@@ -149,6 +200,14 @@ def read_message(record: Record) -> Message:
     except ValidationError as error:
         place, message = first_error(error)
         raise PermanentError(DeadLetterReason.BAD_MESSAGE, message, field=place) from error
+
+
+def message_in(record: Record) -> Message | None:
+    """Return the message in a lane's record, or None if it is none."""
+    try:
+        return read_message(record)
+    except PermanentError:
+        return None
 
 
 @dataclass(frozen=True, slots=True)

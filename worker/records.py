@@ -8,6 +8,14 @@ UNREADABLE_HEADER = "x-sms-worker-unreadable"
 Headers = tuple[tuple[str, bytes], ...]
 
 
+class Place(NamedTuple):
+    """Where a record is."""
+
+    topic: str
+    partition: int
+    offset: int
+
+
 class Record(NamedTuple):
     """
     A record as polled.
@@ -15,6 +23,7 @@ class Record(NamedTuple):
     Attributes:
         timestamp_ms: Milliseconds since 1970, set by the producer or the broker.
         headers: In the order written; a name may come twice.
+        replays: How often an operator put it back.
     """
 
     topic: str
@@ -24,6 +33,12 @@ class Record(NamedTuple):
     key: bytes | None
     value: bytes | None
     headers: Headers
+    replays: int = 0
+
+    @property
+    def place(self) -> Place:
+        """Where it is."""
+        return Place(self.topic, self.partition, self.offset)
 
     @property
     def time(self) -> datetime:

@@ -40,6 +40,9 @@ class Facts:
     cost: float | None = None
     currency: str | None = None
     submitted_at: datetime | None = None
+    deferred_until: datetime | None = None
+    step: int | None = None
+    origin: Mapping[str, Any] | None = None
 
 
 class Outcomes:
@@ -112,6 +115,7 @@ def dead_letter(
     key: DataKey,
     pepper: Pepper,
     about: Mapping[str, str | None],
+    replays: int = 0,
 ) -> Outgoing:
     """
     Return the dead letter of *record*.
@@ -124,12 +128,14 @@ def dead_letter(
         key: Seals it: the person's, or the day's where nobody is known.
         pepper: For the letter's own key.
         about: What is known of the event and message, for headers.
+        replays: How often an operator has put it back.
     """
+    replays = record.replays or replays
     value, original = record.value, key.seal(orjson.dumps(_rest_of(record)))
     if len(original) > HEAD_BYTES:
         original = b""
     content, kept = ("null", b"") if value is None else ("whole", value)
-    headers = _letter_headers(stage, record, error, key, about, original)
+    headers = _letter_headers(stage, record, error, key, about, original, replays)
     if (
         len(kept) + OVERHEAD_BYTES + sum(len(name) + len(text) for name, text in headers) > MAX_LETTER_BYTES
         or not original
@@ -140,7 +146,13 @@ def dead_letter(
 
 
 def _letter_headers(
-    stage: str, record: Record, error: PermanentError, key: DataKey, about: Mapping[str, str | None], original: bytes
+    stage: str,
+    record: Record,
+    error: PermanentError,
+    key: DataKey,
+    about: Mapping[str, str | None],
+    original: bytes,
+    replays: int,
 ) -> list[tuple[str, bytes]]:
     told = {
         "reason": error.code.value,
@@ -154,7 +166,7 @@ def _letter_headers(
         **{name.replace("_", "-"): text for name, text in about.items()},
         "sealed-for": key.subject,
         "sha256": hashlib.sha256(record.value or b"").hexdigest(),
-        "attempts": "1",
+        "attempts": str(1 + replays),
         "worker-version": __version__,
     }
     headers = [(f"x-dlq-{name}", text[:500].encode()) for name, text in told.items() if text is not None]

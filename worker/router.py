@@ -9,7 +9,7 @@ offsets are committed when the broker has all of it. Contact and consent events 
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Protocol
 
 import structlog
@@ -23,9 +23,10 @@ from worker.people import Change, Known
 from worker.records import Outgoing, Record
 from worker.results import MAX_LETTER_BYTES, Outcomes, day_subject, dead_letter
 from worker.routing.deciding import Deciding, Decision, GivenUp, Ignored, Projected, Read, Routed, Unrouted
+from worker.routing.decoding import BadEvent
 from worker.routing.table import nearest
 from worker.sealing import Pepper
-from worker.settings import Intake
+from worker.slices import Slice
 from worker.telemetry import metrics
 from worker.topics import Topics
 
@@ -49,6 +50,13 @@ class Projector(Protocol):
         """Write *changes* in order; waits while the state store is away."""
 
 
+class Memory(Protocol):
+    """Remembers events that make waiting messages pointless."""
+
+    async def remember(self, seen: Sequence[tuple[str, float]]) -> None:
+        """Note when they happened, by their keyed hash; waits while the state store is away."""
+
+
 class Writer(Protocol):
     """Writes records."""
 
@@ -56,30 +64,38 @@ class Writer(Protocol):
         """Put *records* in line; what is returned waits for the broker's word on all of them."""
 
 
+# Returns why an operator gave a record up, if one did.
+GivingUp = Callable[[Record], PermanentError | None]
+
+
 class Router:
-    """Routes the records of one intake."""
+    """Routes the records of one intake; *intake* is what its metrics say."""
 
     def __init__(
         self,
-        intake: Intake,
+        intake: str,
         deciding: Deciding,
         people: People,
         projector: Projector,
+        memory: Memory,
         writer: Writer,
         topics: Topics,
         outcomes: Outcomes,
         pepper: Pepper,
         clock: Clock,
+        given_up: GivingUp,
     ) -> None:
         self._intake = intake
         self._deciding = deciding
         self._people = people
         self._projector = projector
+        self._memory = memory
         self._writer = writer
         self._topics = topics
         self._outcomes = outcomes
         self._pepper = pepper
         self._clock = clock
+        self._given_up = given_up
         self._ignored: set[str] = set()
 
     async def handle(self, records: Sequence[Record]) -> Awaitable[object]:
@@ -94,25 +110,39 @@ class Router:
     async def _handle_piece(self, piece: Sequence[Read]) -> Awaitable[object]:
         day = day_subject(self._clock.now())
         known = await self._people.load({day}.union(*(read.subjects() for read in piece)), create_keys=True)
-        decided = [(read, self._deciding.decide(read, known)) for read in piece]
-        decided = await self._project(decided)
-        return await self._writer.enqueue(
-            outgoing for read, decision in decided for outgoing in self._records(read, decision, known, known[day])
-        )
+        decided = await self._project(await self._decide(piece, known))
+        if seen := [one for read in piece for one in read.seen]:
+            await self._memory.remember(seen)
+        written, its = list[Outgoing](), Slice()
+        for read, decision in decided:
+            written += self._records(read, decision, known, known[day])
+            await its.breathe()
+        return await self._writer.enqueue(written)
+
+    async def _decide(self, piece: Sequence[Read], known: Mapping[str, Known]) -> list[tuple[Read, Decision]]:
+        decided, its = list[tuple[Read, Decision]](), Slice()
+        for read in piece:
+            decided.append((read, self._deciding.decide(read, known)))
+            await its.breathe()
+        return decided
 
     async def _in_pieces(self, records: Sequence[Record]) -> AsyncIterator[list[Read]]:
         """Decode, and cut a batch so that a campaign of many recipients neither blocks the loop nor fills the memory."""
-        piece, size = list[Read](), 0
+        piece, size, its = list[Read](), 0, Slice()
         for record in records:
-            read = self._deciding.read(record)
+            await its.breathe()
+            read = Read(record, error) if (error := self._skipped(record)) else self._deciding.read(record)
             piece.append(read)
             size += 1 + len(read.targets)
             if size >= PIECE:
                 yield piece
                 piece, size = [], 0
-                await asyncio.sleep(0)
         if piece:
             yield piece
+
+    def _skipped(self, record: Record) -> BadEvent | None:
+        error = self._given_up(record)
+        return BadEvent(error.code, str(error)) if error else None
 
     async def _project(self, decided: list[tuple[Read, Decision]]) -> list[tuple[Read, Decision]]:
         """Write contact and consent events down; one that the database refuses becomes a dead letter."""

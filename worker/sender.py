@@ -4,7 +4,8 @@ THEN HERE. One message becomes one outcome.
     read the ledger -> check -> compose -> FENCE -> submit -> settle -> publish the outcome -> commit
 
 What can no longer change is checked first, and cheaply. What can change while a message waits (STOP, consent, rate) is
-decided in the fence: in one transaction, right before the HTTP call may start.
+decided in the fence: in one transaction, right before the HTTP call may start. What must wait is written down there too,
+and comes back on the lane's due topic.
 """
 
 from collections.abc import Mapping
@@ -16,14 +17,17 @@ import structlog
 from schemas.messages import Category, Message
 from schemas.outcomes import OutcomeKind
 from worker.clock import Clock
+from worker.delivery.deferrals import Deferral
 from worker.delivery.handover import Handover, Plan
 from worker.delivery.verdicts import Sms, Submitted
 from worker.errors import DeadLetterReason, PermanentError, TransientError
-from worker.messages import read_message
+from worker.floods import Floods
+from worker.messages import deferred, read_message, written
 from worker.people import Found
 from worker.policy.checking import Checked, Checking
-from worker.policy.verdicts import Reason
-from worker.records import Outgoing, Record
+from worker.policy.verdicts import Defer, Reason
+from worker.progress import Step, at
+from worker.records import Outgoing, Place, Record
 from worker.results import Facts, Outcomes
 from worker.telemetry import metrics
 
@@ -67,6 +71,7 @@ class Sender:
         writer: Writer,
         outcomes: Outcomes,
         letters: DeadLetters,
+        floods: Floods,
         clock: Clock,
     ) -> None:
         self._lookup = lookup
@@ -75,6 +80,7 @@ class Sender:
         self._writer = writer
         self._outcomes = outcomes
         self._letters = letters
+        self._floods = floods
         self._clock = clock
 
     async def handle(self, record: Record) -> None:
@@ -82,37 +88,48 @@ class Sender:
         message = None
         try:
             message = read_message(record)
-            payload = await self._deliver(message)
-            await self._publish(message, payload)
+            payload = await self._deliver(message, record.place)
+            kind = await self._publish(message, payload)
+            if kind not in (None, OutcomeKind.DEFERRED):  # what still waits is neither good nor bad
+                await self._floods.note(message, self._handovers[message.category].account, None)
         except TransientError:
             raise
         except PermanentError as error:
+            at(Step.PUBLISH)
             await self._letters.put(record, error, message)
+            if message is not None:
+                await self._floods.note(message, self._handovers[message.category].account, error)
         except Exception as error:  # a mistake of ours: keep the record, not the process's other two hundred
             log.exception("sender.failed")
             internal = PermanentError(DeadLetterReason.INTERNAL_ERROR, type(error).__name__)
             await self._letters.put(record, internal, message)
 
-    async def _deliver(self, message: Message) -> bytes:
+    async def _deliver(self, message: Message, origin: Place) -> bytes:
+        at(Step.LOOKUP)
         found = await self._lookup.find(message)
-        if found.entry and found.entry.outcome is not None and found.entry.fingerprint == message.event.fingerprint:
-            return found.entry.outcome
+        if found.entry and found.entry.is_settled and found.entry.fingerprint == message.event.fingerprint:
+            return found.entry.outcome or b""
         checked = self._checking.check(message, found.known, self._clock.now())
-        return await self._handovers[message.category].deliver(self._plan(message, checked))
+        return await self._handovers[message.category].deliver(self._plan(message, checked, origin))
 
-    async def _publish(self, message: Message, payload: bytes) -> None:
+    async def _publish(self, message: Message, payload: bytes) -> str | None:
+        """Publish an outcome and count it; return its kind, or None if there is nothing to tell."""
+        if not payload:
+            return None
+        at(Step.PUBLISH)
         await self._writer.publish(self._outcomes.record(message.id, payload))
         told = orjson.loads(payload)["data"]
         metrics.child(metrics.OUTCOMES, message.category, message.lane, told["outcome"], told.get("reason", "")).inc()
+        return str(told["outcome"])
 
-    def _plan(self, message: Message, checked: Checked) -> Plan:
+    def _plan(self, message: Message, checked: Checked, origin: Place) -> Plan:
         text, number = checked.text, checked.number
         marketing = message.category is Category.MARKETING
         sms = Sms(number.e164, text.body, text.sender, marketing) if text and number else None
 
         def outcome(kind: OutcomeKind, reason: Reason | None, submitted: Submitted | None) -> bytes:
             return self._outcomes.payload(
-                message, kind, reason, self._facts(message, checked, submitted), self._clock.now()
+                message, kind, reason, self._facts(message, checked, submitted, origin), self._clock.now()
             )
 
         return Plan(
@@ -130,9 +147,26 @@ class Sender:
             sms=sms,
             refusals_burn=self._handovers[message.category].refusals_burn,
             outcome=outcome,
+            step=message.step,
+            unless=message.unless,
+            replayed=message.replays > 0,
+            resend=self._checking.resends(message),
+            deferral=lambda verdict: self._deferral(message, verdict),
         )
 
-    def _facts(self, message: Message, checked: Checked, submitted: Submitted | None) -> Facts:
+    def _deferral(self, message: Message, verdict: Defer) -> Deferral:
+        return Deferral(
+            message_id=message.id,
+            step=message.step + 1,
+            lane=message.lane,
+            due=verdict.until.timestamp(),
+            reason=verdict.reason,
+            template=message.template,
+            recipient=message.recipient,
+            message=written(deferred(message, verdict.reason, self._clock.now())),
+        )
+
+    def _facts(self, message: Message, checked: Checked, submitted: Submitted | None, origin: Place) -> Facts:
         text, handover = checked.text, self._handovers[message.category]
         return Facts(
             template_version=self._checking.version(message),
@@ -145,4 +179,7 @@ class Sender:
             cost=submitted.cost if submitted else None,
             currency=submitted.currency if submitted else None,
             submitted_at=self._clock.now() if submitted else None,
+            deferred_until=checked.verdict.until if isinstance(checked.verdict, Defer) else None,
+            step=message.step or None,
+            origin=origin._asdict(),
         )

@@ -2,14 +2,13 @@
 
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import Field, SecretStr, ValidationError, model_validator
+from pydantic import Field, SecretStr, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from schemas.messages import Lane
-from worker.config_files import Config, YamlFile, explain, load_yaml, name_of, plain
-from worker.errors import ConfigurationError, Problem
+from worker.config_files import Config
 
 
 class Intake(StrEnum):
@@ -133,7 +132,7 @@ class DatabaseSettings(Config):
     """
 
     url: SecretStr = SecretStr("sqlite+aiosqlite:///.data/state.db")
-    pool: int = Field(default=8, ge=3, le=100)
+    pool: int = Field(default=12, ge=3, le=100)
     statement_timeout_s: float = Field(default=10, gt=0)
 
 
@@ -154,6 +153,19 @@ class DeliverySettings(Config):
     )
 
 
+class WaitingSettings(Config):
+    """
+    How long what is not known yet is waited for.
+
+    Attributes:
+        unknown_contact_s: A contact whose event may be under way; then the message is suppressed.
+        unknown_template_s: A template of the next version, while it is rolled out; then it is a dead letter.
+    """
+
+    unknown_contact_s: float = Field(default=60, ge=0, le=3600)
+    unknown_template_s: float = Field(default=600, ge=0, le=86_400)
+
+
 class SecretFiles(Config):
     """
     Where the secrets are; in the data folder, and made there on first run, unless production.
@@ -165,6 +177,21 @@ class SecretFiles(Config):
 
     key_ring: Path | None = None
     pepper: Path | None = None
+
+
+class WatchdogSettings(Config):
+    """
+    When a process that stands still ends itself, so that it is started anew.
+
+    Attributes:
+        stuck_s: Nothing moved for so long though it could have; the client is rebuilt once, then the process ends.
+        away_s: So long a broker or database that is away excuses standing still.
+        blocked_s: The event loop did nothing at all.
+    """
+
+    stuck_s: float = Field(default=60, ge=1)
+    away_s: float = Field(default=600, ge=1)
+    blocked_s: float = Field(default=20, ge=1)
 
 
 class WebSettings(Config):
@@ -208,8 +235,10 @@ class Settings(BaseSettings):
     lanes: dict[Lane, LaneSettings] = Field(default_factory=dict)
     database: DatabaseSettings = DatabaseSettings()
     delivery: DeliverySettings = DeliverySettings()
+    waiting: WaitingSettings = WaitingSettings()
     secret_files: SecretFiles = SecretFiles()
     web: WebSettings = WebSettings()
+    watchdog: WatchdogSettings = WatchdogSettings()
     drain_s: float = Field(default=20, gt=0, description="How long SIGTERM waits for what is under way.")
     projection_max_age_s: float = Field(
         default=60, gt=0, description="Marketing holds when consent is known no later than this."
@@ -252,45 +281,3 @@ class Settings(BaseSettings):
     def pepper_file(self) -> Path:
         """Where the pepper is."""
         return self.secret_files.pepper or self.data_dir / "pepper"
-
-
-def load_settings(path: Path, **overrides: Any) -> Settings:
-    """
-    Read `worker.yaml`, then the environment; *overrides* replace top-level fields of the file.
-
-    Raises:
-        ConfigurationError: With every mistake, by file and line, or by the variable that holds it.
-    """
-    file = load_yaml(path)
-    try:
-        settings = Settings(**{**plain(file.content), **overrides})
-    except ValidationError as error:
-        raise ConfigurationError([_place(file, place, message) for place, message in explain(error)]) from error
-    problems = list(_production_problems(settings, file)) if settings.production else []
-    if problems:
-        raise ConfigurationError(problems)
-    return settings
-
-
-def _place(file: YamlFile, place: tuple[str | int, ...], message: str) -> Problem:
-    node: Any = file.content
-    for step in place[:-1]:
-        node = node.get(step) if isinstance(node, dict) else node[int(step)] if isinstance(node, list) else None
-    known = not place or (isinstance(node, dict) and place[-1] in node) or isinstance(node, list)
-    if known or message.startswith("is required"):
-        return file.problem(place, message)
-    variable = "SMS_WORKER_" + "__".join(map(str, place)).upper()
-    return Problem("environment", None, f"{variable} ({name_of(place)})", message)
-
-
-def _production_problems(settings: Settings, file: YamlFile) -> list[Problem]:
-    problems = []
-    if settings.secret_files.key_ring is None:
-        problems.append(file.problem(("secret_files", "key_ring"), "production needs the path of a key ring"))
-    if settings.secret_files.pepper is None:
-        problems.append(file.problem(("secret_files", "pepper"), "production needs the path of a pepper"))
-    if settings.database.url.get_secret_value().startswith("sqlite"):
-        problems.append(file.problem(("database", "url"), "found SQLite; production needs postgresql+asyncpg://"))
-    if settings.kafka.embedded:
-        problems.append(file.problem(("kafka", "embedded"), "the embedded broker loses its data when it stops"))
-    return problems

@@ -16,6 +16,10 @@ class Topics:
         """Messages."""
         return f"{self.prefix}.{lane.value}"
 
+    def lane_due(self, lane: Lane) -> str:
+        """Deferred messages whose time has come; read before the lane."""
+        return f"{self.prefix}.{lane.value}.due"
+
     def lane_dead_letters(self, lane: Lane) -> str:
         """Messages that could not be handled."""
         return f"{self.prefix}.{lane.value}.dlq"
@@ -30,10 +34,23 @@ class Topics:
         """The results topic."""
         return f"{self.prefix}.outcomes"
 
+    @property
+    def replay(self) -> str:
+        """Dead letters of the router on their way back."""
+        return f"{self.prefix}.router.replay"
+
+    @property
+    def audit(self) -> str:
+        """What operators did."""
+        return f"{self.prefix}.audit"
+
     def all(self) -> Iterator[str]:
         """Yield every name."""
         for lane in Lane:
             yield self.lane(lane)
+            yield self.lane_due(lane)
             yield self.lane_dead_letters(lane)
         yield self.router_dead_letters
         yield self.outcomes
+        yield self.replay
+        yield self.audit

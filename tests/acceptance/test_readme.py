@@ -27,6 +27,7 @@ VOLATILE = {
     "submitted_at",
     "provider_ref",
     "template_version",
+    "partition",
 }
 
 

@@ -30,7 +30,7 @@ async def test_every_event_becomes_its_text_and_an_outcome_that_says_so(servers,
         assert len(texts) == 16
         by_ref = {text.ref.rsplit("-", 1)[0]: text for text in texts}
         assert set(by_ref) == set(outcomes)
-        for message, (outcome,) in outcomes.items():
+        for message, (*_, outcome) in outcomes.items():
             text, marketing = by_ref[message], outcome["category"] == "marketing"
             assert text.purpose == ("wholesale" if marketing else "alert")
             assert text.account == outcome["category"]
@@ -74,7 +74,7 @@ async def test_marketing_needs_a_live_grant_and_says_why_not(servers, tmp_path) 
                 await world.publish("order.shipped", {"contact_id": who})
             outcomes = await world.outcomes(9)
 
-    told = sorted((o["lane"], o["outcome"], o.get("reason")) for its in outcomes.values() for o in its)
+    told = sorted((o["lane"], o["outcome"], o.get("reason")) for its in outcomes.values() for o in its[-1:])
     assert told == [
         ("marketing", "accepted", None),
         ("marketing", "suppressed", "blocked"),

@@ -101,13 +101,13 @@ def explained(text: str, *options: object) -> dict:
     return json.loads(answer.stdout)
 
 
-def test_explain_shows_the_text_and_that_an_unknown_contact_gets_none() -> None:
+def test_explain_shows_the_text_and_that_an_unknown_contact_is_waited_for() -> None:
     sent = explained(fresh("order.shipped", {"phone": "+33612345678"}))
     unknown = explained(fresh("order.shipped"))
 
     assert sent["messages"][0]["text"].startswith("Bonjour, votre commande #1234 a été expédiée.")
     assert sent["not_matched"] == ["route gift-shipped: data.gift_recipient"]
-    assert (unknown["messages"][0]["outcome"], unknown["messages"][0]["reason"]) == ("suppressed", "unknown_contact")
+    assert (unknown["messages"][0]["outcome"], unknown["messages"][0]["reason"]) == ("would wait", "unknown_contact")
 
 
 def test_explain_takes_a_contact_and_consents(tmp_path) -> None:
@@ -190,3 +190,11 @@ def test_explain_names_what_is_wrong_with_a_contact_file(tmp_path) -> None:
     answer = run("explain", EXAMPLE, "--contact", tmp_path / "contact.json")
 
     assert "as a contact.updated: Invalid JSON" in str(answer.exception)
+
+
+def test_every_dead_letter_reason_says_what_it_means_and_what_to_do() -> None:
+    from worker.errors import DeadLetterReason
+    from worker.explanations import ADVICE
+
+    assert set(ADVICE) == set(DeadLetterReason)
+    assert all(text.endswith(".") for advice in ADVICE.values() for text in advice)

@@ -8,7 +8,7 @@ import pytest
 from tests.builders import SHIPPED
 from worker.errors import ConfigurationError
 from worker.routing.loading import load_configuration
-from worker.settings import load_settings
+from worker.environment import load_settings
 
 
 @pytest.fixture

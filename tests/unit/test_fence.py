@@ -253,3 +253,43 @@ def test_the_same_message_twice_in_a_batch_is_claimed_once() -> None:
 
     assert isinstance(replies[0], Claimed)
     assert isinstance(replies[1], Busy)
+
+
+@pytest.mark.parametrize(
+    ("lane", "live", "goes"),
+    [(Lane.TRANSACTIONAL, 1, False), (Lane.TRANSACTIONAL, 0, True), (Lane.URGENT, 1, True), (Lane.URGENT, 2, False)],
+)
+def test_one_request_of_two_is_kept_for_the_urgent_lane(lane: Lane, live: int, goes: bool) -> None:
+    decision = decide(
+        [ask(lane=lane)], view(live_claims=live), "account", account(max_in_flight=2), "me", 60.0, serves_urgent=True
+    )
+
+    assert isinstance(decision.replies[0], Claimed) is goes
+
+
+def test_an_account_without_an_urgent_lane_keeps_nothing_back() -> None:
+    assert isinstance(decided(ask(), live_claims=1, account=account(max_in_flight=2)).replies[0], Claimed)
+
+
+def test_what_an_operator_put_back_goes_after_the_live_messages_of_its_lane() -> None:
+    asks = [ask("put back", replayed=True, queued_at=0.0), ask("live", queued_at=5.0), ask("code", lane=Lane.URGENT)]
+
+    assert [one.message_id for one in in_order(asks)] == ["code", "live", "put back"]
+
+
+@pytest.mark.parametrize(("resend", "reply"), [(False, Settled(b"unknown:in_doubt")), (True, Claimed(2, "me:m-1"))])
+def test_what_may_have_been_sent_is_sent_again_only_if_its_template_says_so(resend: bool, reply) -> None:
+    doubtful = entry(State.IN_DOUBT, ambiguous=True, account="account", ref_since=1.0)
+
+    decision = decided(ask(resend=resend), entries={"m-1": doubtful}, account=account(idempotency_h=0))
+
+    assert decision.replies == [reply]
+    assert decision.entries[0].ambiguous is (not resend)
+
+
+def test_while_the_provider_knows_the_key_it_is_asked_under_it_whatever_the_template_says() -> None:
+    doubtful = entry(State.IN_DOUBT, ambiguous=True, account="account", ref_since=999.0)
+
+    (reply,) = decided(ask(resend=True), entries={"m-1": doubtful}, account=account(idempotency_h=24)).replies
+
+    assert reply == Claimed(1, "me:m-1")

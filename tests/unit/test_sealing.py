@@ -129,3 +129,18 @@ def test_a_value_too_large_for_the_topic_keeps_its_head_hash_and_origin() -> Non
     assert len(letter.value) < 70_000
     with pytest.raises(ValueError, match="at its origin"):
         restore(polled, key)
+
+
+def test_processes_that_start_at_once_share_the_secrets_that_one_of_them_makes(tmp_path) -> None:
+    from concurrent.futures import ThreadPoolExecutor
+
+    from worker.sealing import load_pepper
+
+    for number in range(30):
+        path = tmp_path / str(number) / "pepper"
+        with ThreadPoolExecutor(8) as pool:
+            made = list(pool.map(lambda _, path=path: load_pepper(path, create=True).fingerprint, range(8)))
+
+        assert len(set(made)) == 1
+        assert [its.name for its in path.parent.iterdir()] == ["pepper"]
+        assert path.stat().st_mode & 0o777 == 0o600

@@ -6,10 +6,25 @@ import typer
 from rich.console import Console
 
 from worker import __version__
-from worker.cli import check, demo, explain, run, sandbox, schemas, segments, send_test, topics
-from worker.errors import ConfigurationError, WorkerError
+from worker.cli import (
+    check,
+    dead_letters,
+    demo,
+    explain,
+    outcomes,
+    run,
+    sandbox,
+    schemas,
+    segments,
+    send_test,
+    skip,
+    topics,
+    why_stuck,
+)
+from worker.errors import ConfigurationError, Stuck, WorkerError
+from worker.telemetry.log import set_up_logging
 
-EXIT_FAILED, EXIT_CONFIGURATION = 1, 3
+EXIT_FAILED, EXIT_CONFIGURATION, EXIT_STUCK = 1, 3, 4
 
 app = typer.Typer(
     name="sms-worker",
@@ -27,6 +42,10 @@ app.command()(explain.explain)
 app.command()(segments.segments)
 app.command("send-test")(send_test.send_test)
 app.command()(sandbox.sandbox)
+app.command("why-stuck")(why_stuck.why_stuck)
+app.command()(skip.skip)
+app.add_typer(dead_letters.app, name="dead-letters")
+app.add_typer(outcomes.app, name="outcomes")
 app.add_typer(topics.app, name="topics")
 app.add_typer(schemas.app, name="schemas")
 app.add_typer(run.db, name="db")
@@ -46,7 +65,8 @@ def _root(
 
 
 def main() -> None:
-    """Run the command line; exit codes: 0 done, 1 failed, 2 usage, 3 configuration."""
+    """Run the command line; exit codes: 0 done, 1 failed, 2 usage, 3 configuration, 4 stuck, 5 loop blocked."""
+    set_up_logging("WARNING")  # data goes to standard output, talk does not
     console = Console(stderr=True, soft_wrap=True, highlight=False)
     try:
         app()
@@ -71,6 +91,8 @@ def _tell_all(console: Console, errors: list[BaseException]) -> None:
         while cause is not None:
             console.print(f"{type(cause).__name__}: {cause}", markup=False)
             cause = cause.__cause__
+    if any(isinstance(error, Stuck) for error in errors):
+        sys.exit(EXIT_STUCK)
     sys.exit(EXIT_CONFIGURATION if any(isinstance(error, ConfigurationError) for error in errors) else EXIT_FAILED)
 
 

@@ -10,11 +10,12 @@ import uvloop
 from schemas.messages import Lane
 from worker.app import Role, open_worker
 from worker.cli.options import DEFAULT_CONFIG, ConfigOption
+from worker.environment import load_settings
 from worker.errors import ConfigurationError
 from worker.kafka.topics import require_topics
 from worker.lifecycle import stop_on_signals
 from worker.routing.loading import Configuration, load_configuration
-from worker.settings import DeliveryMode, load_settings
+from worker.settings import DeliveryMode
 from worker.state.database import migrate
 from worker.telemetry.log import set_up_logging
 

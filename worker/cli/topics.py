@@ -5,8 +5,9 @@ import asyncio
 import typer
 
 from worker.cli.options import DEFAULT_CONFIG, ConfigOption
+from worker.environment import load_settings
 from worker.kafka.topics import check_topics, create_topics, open_admin
-from worker.settings import Settings, load_settings
+from worker.settings import Settings
 
 app = typer.Typer(help="Kafka topics: make them, verify them.", no_args_is_help=True)
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from hashlib import sha256
 from pathlib import Path
-from typing import Annotated, Self, get_args
+from typing import Annotated, Literal, Self, get_args
 
 from pydantic import AfterValidator, Field, model_validator
 
@@ -65,6 +65,7 @@ class Template(Config):
         max_segments: A longer text is a dead letter, and refused by `check` if it cannot be shorter.
         purpose: What consent a marketing text needs.
         time_to_live: From the event's time; a later message is `expired`, never sent.
+        on_unknown: Where nobody can say whether it was sent: `leave` it, or `resend` it and risk two texts.
         variables: What the text names, and where its value is.
         text: By locale; the first is the fallback for a language that none is for.
     """
@@ -76,6 +77,7 @@ class Template(Config):
     time_to_live: timedelta = Field(gt=timedelta(0), le=timedelta(days=60))
     charset: Charset = Charset.TRANSLITERATE
     max_segments: int = Field(default=1, ge=1, le=8)
+    on_unknown: Literal["leave", "resend"] = "leave"
     variables: dict[str, Variable] = Field(default_factory=dict)
     text: dict[str, Annotated[str, Field(min_length=1, max_length=MAX_SOURCE_CHARACTERS)]] = Field(min_length=1)
 
@@ -88,6 +90,8 @@ class Template(Config):
             raise ValueError(f"purpose: marketing needs one of {', '.join(get_args(Purpose))}")
         if not marketing and self.purpose is not None:
             raise ValueError("purpose: only marketing has one; a transactional text needs no opt-in")
+        if marketing and self.on_unknown == "resend":
+            raise ValueError("on_unknown: an offer is never worth a second text; leave it")
         return self
 
     def locale_for(self, wanted: str | None) -> str:

@@ -73,10 +73,11 @@ class Account(Config):
         simulation_mode: Have the provider itself simulate.
         segments_per_second: The long-run rate that every process together keeps.
         burst: Segments that may go at once after a quiet spell; a second's worth unless set.
-        max_in_flight: Requests under way at once, every process together.
+        max_in_flight: Requests under way at once, every process together; a tenth, at least one, is for the urgent lane.
         http_deadline_s: An answer that takes longer is no answer.
         idempotency_h: How long the provider remembers a request id; 0 if it does not. An hour of margin is ours.
         refusals_burn_request_id: A refused request is remembered too; then "already seen" proves nothing.
+        price_per_segment: What a segment costs, in the account's currency; for the cost of a replay before it is made.
         stop_mention: What a marketing text must carry; also the template variable `stop`.
     """
 
@@ -90,12 +91,18 @@ class Account(Config):
     idempotency_h: float = Field(default=24, ge=0)
     refusals_burn_request_id: bool = False
     simulation_mode: bool = False
+    price_per_segment: float | None = Field(default=None, ge=0)
     stop_mention: str = "STOP au 30101"
 
     @property
     def bucket(self) -> float:
         """Segments that the token bucket holds."""
         return self.burst or max(self.segments_per_second, 1.0)
+
+    @property
+    def reserved_in_flight(self) -> int:
+        """Requests of an account with an urgent lane that only that lane may use: a tenth, at least one of two."""
+        return max(1, self.max_in_flight // 10) if self.max_in_flight > 1 else 0
 
     @property
     def lease_s(self) -> float:

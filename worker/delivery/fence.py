@@ -1,8 +1,9 @@
 """
 The fence: what its one transaction decides, as a pure function of what the transaction read.
 
-In order, for a batch sorted by lane and age: what is settled already; what must be refused; then, while the account is not
-held, has tokens above the lane's threshold and requests to spare, the claim. Everything else waits.
+In order, for a batch sorted by lane and age: what is settled already, or was deferred; what must be refused or deferred;
+then, while the account is not held, has tokens above the lane's threshold and requests to spare, the claim. Everything
+else waits.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -11,9 +12,10 @@ from dataclasses import dataclass, field, replace
 from schemas.messages import Lane
 from schemas.outcomes import OutcomeKind
 from worker.delivery.accounts import Account
-from worker.delivery.ledger import Entry, State, claim, conclude, is_doubtful, may_ask_again
+from worker.delivery.deferrals import Deferral
+from worker.delivery.ledger import Entry, State, claim, conclude, defer, give_up_on, is_doubtful, may_ask_again
 from worker.policy.consent import DatedAct, Suppression, check_consent
-from worker.policy.verdicts import Reason, Refuse, Send, Verdict
+from worker.policy.verdicts import Defer, Reason, Refuse, Send, Verdict
 
 # How much of the bucket each lane leaves for those before it.
 THRESHOLD = {Lane.URGENT: 0.0, Lane.TRANSACTIONAL: 0.1, Lane.MARKETING: 0.3}
@@ -30,9 +32,15 @@ class Ask:
         person: Keyed hash of the number, whose acts decide; None if there is no number.
         purpose: Of marketing; None for transactional.
         verdict: What the checks before the fence said; a refusal is settled here, and takes no token.
+        event_at: Seconds since 1970, by the event's own time.
         expires_at: Seconds since 1970; later, it is `expired`.
         queued_at: Monotonic seconds, for age.
-        outcome: Makes the payload of a terminal outcome.
+        outcome: Makes the payload of an outcome.
+        step: Of this copy.
+        unless: Keyed hashes of events that make it pointless, if they are not earlier than its own.
+        replayed: An operator put it back; within its lane it goes last.
+        resend: What cannot be known to have been sent is sent once more, under a new key.
+        deferral: What waits, if the verdict is to defer.
     """
 
     message_id: str
@@ -46,6 +54,12 @@ class Ask:
     expires_at: float
     queued_at: float
     outcome: Callable[[OutcomeKind, Reason | None], bytes]
+    event_at: float = 0.0
+    step: int = 0
+    unless: Sequence[str] = ()
+    replayed: bool = False
+    resend: bool = False
+    deferral: Callable[[Defer], Deferral] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +76,13 @@ class Settled:
     """It ended, now or earlier; *payload* is to be published."""
 
     payload: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Deferred:
+    """It waits in the database, or a later copy of it goes on; *payload*, if any, is to be published."""
+
+    payload: bytes | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +105,7 @@ class IdReused:
     """The same event id came with other content."""
 
 
-Reply = Claimed | Settled | Busy | Wait | IdReused
+Reply = Claimed | Settled | Deferred | Busy | Wait | IdReused
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,6 +117,7 @@ class View:
         tokens: In the bucket at *refilled_at*; may be negative after a long text.
         live_claims: Claims of this account within their lease, of every process.
         projection_age_s: How old the knowledge of consent is; None if nothing was ever projected.
+        seen: When events that routes name under `unless` happened last, by their keyed hash.
     """
 
     now: float
@@ -107,6 +129,7 @@ class View:
     acts: Mapping[str, Sequence[DatedAct]]
     suppressions: Mapping[str, Sequence[Suppression]]
     projection_age_s: float | None
+    seen: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,16 +141,18 @@ class Decision:
         tokens: Left in the bucket, refilled up to the view's now.
         replies: In the order of the asks.
         entries: Rows to write.
+        deferrals: What waits from now on; written with its row or not at all.
     """
 
     tokens: float
     replies: list[Reply]
     entries: list[Entry] = field(default_factory=list)
+    deferrals: list[Deferral] = field(default_factory=list)
 
 
 def in_order(asks: Iterable[Ask]) -> list[Ask]:
-    """Return *asks* by lane, then age."""
-    return sorted(asks, key=lambda ask: (PRIORITY[ask.lane], ask.queued_at))
+    """Return *asks* by lane, what was replayed last, then by age."""
+    return sorted(asks, key=lambda ask: (PRIORITY[ask.lane], ask.replayed, ask.queued_at))
 
 
 def decide(
@@ -137,11 +162,12 @@ def decide(
     account: Account,
     incarnation: str,
     projection_max_age_s: float,
+    *,
+    serves_urgent: bool = False,
 ) -> Decision:
     """Return what becomes of *asks*, which are in order, at the account called *name*."""
-    gate = _Gate(view, account)
-    written: list[Entry] = []
-    replies: list[Reply] = []
+    gate = _Gate(view, account, account.reserved_in_flight if serves_urgent else 0)
+    decision = Decision(0.0, [])
     entries = dict(view.entries)
     for ask in asks:
         entry = entries.get(ask.message_id)
@@ -150,9 +176,11 @@ def decide(
         if reply is None:
             reply, changed = _decide_one(ask, entry, view, gate, name, account, projection_max_age_s)
             entries |= {changed_entry.message_id: changed_entry for changed_entry in changed}
-            written += changed
-        replies.append(reply)
-    return Decision(gate.tokens, replies, written)
+            decision.entries.extend(changed)
+            if changed and isinstance(reply, Deferred) and isinstance(ask.verdict, Defer) and ask.deferral:
+                decision.deferrals.append(ask.deferral(ask.verdict))
+        decision.replies.append(reply)
+    return replace(decision, tokens=gate.tokens)
 
 
 def _known(ask: Ask, entry: Entry | None, incarnation: str, now: float) -> Reply | None:
@@ -162,6 +190,8 @@ def _known(ask: Ask, entry: Entry | None, incarnation: str, now: float) -> Reply
         return IdReused()
     if entry.is_settled:
         return Settled(entry.outcome or b"")
+    if ask.step < entry.step:
+        return Deferred(entry.outcome)
     if entry.state is not State.CLAIMED:
         return None
     if entry.holder == ask.holder:  # the answer to this very ask was lost on its way from the database
@@ -176,6 +206,8 @@ def _decide_one(
     doubtful = before.state in (State.IN_DOUBT, State.CLAIMED)
     verdict = _verdict(ask, view)
     known_there = before.account == name and may_ask_again(before, account.ref_life_s, view.now)
+    if doubtful and not known_there and ask.resend and not isinstance(verdict, Refuse):
+        before, doubtful = give_up_on(before), False
     if isinstance(verdict, Refuse) or (doubtful and not known_there):
         kind, reason = (
             (verdict.kind, verdict.reason) if isinstance(verdict, Refuse) else (OutcomeKind.UNKNOWN, Reason.IN_DOUBT)
@@ -183,6 +215,9 @@ def _decide_one(
         after, kind = conclude(before, kind)
         payload = ask.outcome(kind, Reason.IN_DOUBT if kind is OutcomeKind.UNKNOWN else reason)
         return Settled(payload), [replace(after, outcome=payload)]
+    if isinstance(verdict, Defer):
+        payload = ask.outcome(OutcomeKind.DEFERRED, verdict.reason)
+        return Deferred(payload), [replace(defer(before, ask.step), outcome=payload)]
     if ask.purpose is not None and (view.projection_age_s is None or view.projection_age_s > max_age_s):
         return Wait(1.0, "projection"), []
     if (wait := gate.pass_through(ask)) is not None:
@@ -201,6 +236,10 @@ def _verdict(ask: Ask, view: View) -> Verdict:
         return ask.verdict
     if view.now >= ask.expires_at:
         return Refuse(OutcomeKind.EXPIRED, Reason.EXPIRED)
+    if any(view.seen.get(name, float("-inf")) >= ask.event_at for name in ask.unless):
+        return Refuse(OutcomeKind.SUPERSEDED, Reason.SUPERSEDED)
+    if isinstance(ask.verdict, Defer):
+        return ask.verdict
     if ask.person is None:
         return Send()
     return check_consent(view.acts.get(ask.person, ()), view.suppressions.get(ask.person, ()), ask.purpose)
@@ -209,9 +248,10 @@ def _verdict(ask: Ask, view: View) -> Verdict:
 class _Gate:
     """Tokens and requests of one account, while one batch passes."""
 
-    def __init__(self, view: View, account: Account) -> None:
+    def __init__(self, view: View, account: Account, reserved: int) -> None:
         elapsed = max(0.0, view.now - view.refilled_at)
         self._account = account
+        self._reserved = reserved
         self._now = view.now
         self._held_until = view.held_until
         self._in_flight = view.live_claims
@@ -229,7 +269,8 @@ class _Gate:
     def _refuse(self, ask: Ask) -> Wait | None:
         if self._held_until > self._now:
             return Wait(min(self._held_until - self._now, 5.0), "held")
-        if self._in_flight >= self._account.max_in_flight:
+        reserved = 0 if ask.lane is Lane.URGENT else self._reserved
+        if self._in_flight >= self._account.max_in_flight - reserved:
             return Wait(0.05, "in_flight")
         missing = self._need(ask) - self.tokens
         return Wait(missing / self._account.segments_per_second, "rate") if missing > 0 else None

@@ -5,7 +5,7 @@ What was not sent waits for its account; what is in doubt asks again under the s
 """
 
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
@@ -17,12 +17,15 @@ from schemas.messages import Lane
 from schemas.outcomes import OutcomeKind
 from worker.clock import Clock
 from worker.delivery.attempts import Attempts
-from worker.delivery.fence import Ask, Busy, Claimed, IdReused, Settled
+from worker.delivery.deferrals import Deferral
+from worker.delivery.fence import Ask, Busy, Claimed, Deferred, IdReused, Settled
 from worker.delivery.ledger import Answer, Entry
+from worker.delivery.queue import Answer as Answered
 from worker.delivery.queue import FenceQueue
 from worker.delivery.verdicts import ProviderReason, Sms, Submitted
 from worker.errors import DeadLetterReason, PermanentError
-from worker.policy.verdicts import Reason, Verdict
+from worker.policy.verdicts import Defer, Reason, Verdict
+from worker.progress import Step, at
 from worker.telemetry import metrics
 
 log = structlog.get_logger(__name__)
@@ -39,6 +42,7 @@ class Plan:
         sms: None if refused.
         refusals_burn: The account's provider remembers refused keys too.
         outcome: Makes the payload of an outcome, with what the provider said if it was asked.
+        unless: See `worker.delivery.fence.Ask`, as for *step*, *replayed*, *resend* and *deferral*.
     """
 
     message_id: str
@@ -55,6 +59,11 @@ class Plan:
     sms: Sms | None
     refusals_burn: bool
     outcome: Callable[[OutcomeKind, Reason | None, Submitted | None], bytes]
+    step: int = 0
+    unless: Sequence[str] = ()
+    replayed: bool = False
+    resend: bool = False
+    deferral: Callable[[Defer], Deferral] | None = None
 
 
 class Settler(Protocol):
@@ -98,12 +107,13 @@ class Handover:
 
     async def deliver(self, plan: Plan) -> bytes:
         """
-        Return the payload of the outcome, which is stored by then.
+        Return the payload of the outcome, which is stored by then; empty if an earlier copy's has nothing to tell.
 
         Raises:
             PermanentError: The id was used twice, or the provider refused what is our fault.
             Stopping: The process is ending, and the message is not with the provider.
         """
+        at(Step.UNDER_WAY)
         while plan.message_id in self._under_way:  # the same message on another lane, or delivered again
             await self._clock.sleep(UNDER_WAY_S)
         self._under_way.add(plan.message_id)
@@ -118,6 +128,8 @@ class Handover:
         match reply:
             case Settled(payload):
                 return payload
+            case Deferred(payload):
+                return payload or b""
             case IdReused():
                 message = "this event id came before with other content; an id names one event for ever"
                 raise PermanentError(DeadLetterReason.ID_REUSED, message, field="id")
@@ -128,7 +140,7 @@ class Handover:
             raise RuntimeError("a refused message is never claimed")
         return await self._attempt(plan, reply, plan.sms)
 
-    async def _ask(self, plan: Plan) -> Claimed | Settled | Busy | IdReused:
+    async def _ask(self, plan: Plan) -> Answered:
         began = self._clock.monotonic()
         ask = Ask(
             message_id=plan.message_id,
@@ -139,18 +151,27 @@ class Handover:
             purpose=plan.purpose,
             segments=plan.segments,
             verdict=plan.verdict,
+            event_at=plan.event_time.timestamp(),
             expires_at=plan.expires_at.timestamp(),
             queued_at=began,
             outcome=lambda kind, reason: plan.outcome(kind, reason, None),
+            step=plan.step,
+            unless=plan.unless,
+            replayed=plan.replayed,
+            resend=plan.resend,
+            deferral=plan.deferral,
         )
+        at(Step.FENCE)
         reply = await self._queue.ask(ask)
         metrics.child(metrics.FENCE_WAIT_S, plan.lane).observe(self._clock.monotonic() - began)
         return reply
 
     async def _attempt(self, plan: Plan, claimed: Claimed, sms: Sms) -> bytes | None:
         began = self._clock.monotonic()
-        submitted = await self._attempts.submit(plan.message_id, claimed, sms)
+        at(Step.SUBMIT)
+        submitted = await self._submit(plan, claimed, sms)
         self._observe(plan, submitted, self._clock.monotonic() - began)
+        at(Step.SETTLE)
         entry = await self._settler.settle(plan, claimed, submitted)
         if entry is not None and entry.is_settled:
             return entry.outcome
@@ -158,6 +179,16 @@ class Handover:
             detail = f"{self._attempts.provider.name} answered {submitted.code}"
             raise PermanentError(submitted.dead_letter, detail, field="provider")
         return None
+
+    async def _submit(self, plan: Plan, claimed: Claimed, sms: Sms) -> Submitted:
+        concurrency = self._queue.concurrency
+        mark, submitted = concurrency.begun, None
+        try:
+            submitted = await self._attempts.submit(plan.message_id, claimed, sms)
+        finally:
+            concurrency.end(mark, submitted)
+            self._queue.wake()
+        return submitted
 
     def _observe(self, plan: Plan, submitted: Submitted, seconds: float) -> None:
         name = self._attempts.name

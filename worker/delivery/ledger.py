@@ -5,6 +5,7 @@ The ledger's rules: which state may follow which, as pure functions of a row.
     released(n) -> claimed(n, or n+1 after a refusal) | a terminal state
     in_doubt(n) -> claimed(n) again under the same provider key while it lives | unknown
 
+A message that must wait keeps its state, and its step rises: the copy that was read is done, the next one goes on.
 A claim past its lease is in doubt, never a licence to send. What cannot be known ends as `unknown` and is never sent again.
 """
 
@@ -51,7 +52,8 @@ class Entry:
         holder: Process incarnation and ask, while claimed.
         ref_since: First claim under this n; the provider remembers the key from then.
         ambiguous: An attempt under this n may have reached the provider.
-        outcome: The stored payload, once terminal: what is published, now and again.
+        outcome: The stored payload of the last outcome: what is published, now and again.
+        step: How often it has been deferred; a copy of an earlier step is done at once.
     """
 
     message_id: str
@@ -65,6 +67,7 @@ class Entry:
     ref_since: float | None = None
     ambiguous: bool = False
     outcome: bytes | None = None
+    step: int = 0
 
     @property
     def is_settled(self) -> bool:
@@ -146,6 +149,35 @@ def settle(entry: Entry, holder: str, answer: Answer, *, burns: bool = False) ->
             return replace(free, state=State.REJECTED)
         case _:
             return replace(free, state=State.RELEASED)
+
+
+def defer(entry: Entry, step: int) -> Entry:
+    """Return *entry* waiting, so that copies up to *step* are done; what is in doubt stays in doubt."""
+    doubtful = entry.state in (State.IN_DOUBT, State.CLAIMED)
+    return replace(
+        entry,
+        state=State.IN_DOUBT if doubtful else State.RELEASED,
+        ambiguous=entry.ambiguous or doubtful,
+        holder=None,
+        lease_until=None,
+        step=step + 1,
+    )
+
+
+def give_up_on(entry: Entry) -> Entry:
+    """Return *entry* with the attempt in doubt given up: the next one has a new key, and may be a second text."""
+    return replace(entry, state=State.RELEASED, reuse=False, ambiguous=False, ref_since=None)
+
+
+def reopen(entry: Entry) -> Entry | None:
+    """
+    Return *entry* open again, at its next step, or None if it may not be.
+
+    Only what the ledger proves was never handed over: suppressed, or refused by the provider, and at no time in doubt.
+    """
+    if entry.state not in (State.SUPPRESSED, State.REJECTED) or entry.ambiguous:
+        return None
+    return replace(entry, state=State.RELEASED, reuse=False, outcome=None, step=entry.step + 1)
 
 
 def conclude(entry: Entry, kind: OutcomeKind) -> tuple[Entry, OutcomeKind]:

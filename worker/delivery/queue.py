@@ -7,15 +7,19 @@ from typing import Protocol
 
 from worker.clock import Clock
 from worker.delivery.accounts import Account
-from worker.delivery.fence import Ask, Busy, Claimed, IdReused, Reply, Settled, Wait, in_order
+from worker.delivery.concurrency import ConcurrencyLimit
+from worker.delivery.fence import Ask, Busy, Claimed, Deferred, IdReused, Reply, Settled, Wait, in_order
 from worker.errors import PermanentError, StateUnavailable, Stopping
+from worker.policy.verdicts import Send
 
 MOST_IN_A_BATCH = 256
 LONGEST_NAP_S = 1.0
+FULL_NAP_S = 0.25  # a request that ends wakes the queue sooner
 RETRY_S = (0.2, 1.0)
 
 
-Promise = asyncio.Future[Claimed | Settled | Busy | IdReused]
+Answer = Claimed | Settled | Deferred | Busy | IdReused
+Promise = asyncio.Future[Answer]
 Waiting = tuple[Ask, Promise]
 
 
@@ -52,12 +56,13 @@ class FenceQueue:
         self._woken = asyncio.Event()
         self._deciding: set[str] = set()
         self._closed = False
+        self.concurrency = ConcurrencyLimit(account.max_in_flight)
         self.waits_for: str | None = None
 
     def __len__(self) -> int:
         return len(self._waiting)
 
-    async def ask(self, ask: Ask) -> Claimed | Settled | Busy | IdReused:
+    async def ask(self, ask: Ask) -> Answer:
         """
         Return the fence's answer; waits for rate, hold and state store.
 
@@ -72,6 +77,11 @@ class FenceQueue:
         self._woken.set()
         try:
             return await future
+        except asyncio.CancelledError:
+            answered = future.done() and not future.cancelled() and future.exception() is None
+            if answered and isinstance(future.result(), Claimed):
+                self.concurrency.end(0, None)
+            raise
         finally:
             self._waiting.pop(place, None)
 
@@ -105,9 +115,10 @@ class FenceQueue:
     async def _round(self) -> float | None:
         """Ask once; return how long to rest if somebody still waits."""
         by_holder = {ask.holder: (ask, future) for ask, future in self._waiting.values() if not future.done()}
-        asks = in_order(ask for ask, _ in by_holder.values())[:MOST_IN_A_BATCH]
+        asks = self._chosen(in_order(ask for ask, _ in by_holder.values()))
         if not asks:
-            return None
+            self.waits_for = "concurrency" if by_holder else None
+            return FULL_NAP_S if by_holder else None
         asked_at = self._clock.monotonic()
         self._deciding = {ask.holder for ask in asks}
         try:
@@ -121,9 +132,28 @@ class FenceQueue:
         ]
         naps = [wait for wait in waits if wait is not None]
         self.waits_for = naps[0].why if naps else None
+        if self.waits_for == "held":
+            self.concurrency.restart()
         if not naps:
             return 0.0 if len(by_holder) > len(asks) else None
         return min(LONGEST_NAP_S, max(0.005, min(nap.retry_in_s for nap in naps)))
+
+    def _chosen(self, asks: Sequence[Ask]) -> list[Ask]:
+        """Return who is asked for now: the first, and of those that would send only as many as the provider stands."""
+        chosen, room = list[Ask](), self.concurrency.room
+        for ask in asks:
+            if len(chosen) == MOST_IN_A_BATCH:
+                break
+            if isinstance(ask.verdict, Send):
+                if room == 0:
+                    continue
+                room -= 1
+            chosen.append(ask)
+        return chosen
+
+    def wake(self) -> None:
+        """Ask again: a request has ended, and there is room."""
+        self._woken.set()
 
     async def _single_out(self, asks: Sequence[Ask], waiting: Mapping[str, Waiting], error: PermanentError) -> float:
         """The database refuses one of *asks*: ask one at a time, and tell whoever it is."""
@@ -145,6 +175,8 @@ class FenceQueue:
                 future.set_exception(Stopping())
             return reply
         if not future.done():
+            if isinstance(reply, Claimed):
+                self.concurrency.begin()
             future.set_result(Claimed(reply.attempt, reply.holder, asked_at) if isinstance(reply, Claimed) else reply)
         return None
 

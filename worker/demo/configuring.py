@@ -18,6 +18,7 @@ class Stage:
         rates: Segments per second, by category.
         accounts: Fields of both accounts to change.
         settings: Top-level fields of worker.yaml to change.
+        delay: Of every route that has one: nobody watches for 45 minutes.
     """
 
     broker: str
@@ -29,6 +30,7 @@ class Stage:
     max_in_flight: int = 50
     accounts: dict[str, Any] = field(default_factory=dict)
     settings: dict[str, Any] = field(default_factory=dict)
+    delay: str = "2s"
 
 
 CREDENTIALS = {
@@ -42,6 +44,7 @@ def write_configuration(shipped: Path, folder: Path, stage: Stage) -> Path:
     """Copy *shipped* to *folder* with worker.yaml and providers.yaml changed for *stage*; return the folder."""
     shutil.copytree(shipped, folder, dirs_exist_ok=True)
     _change(folder / "worker.yaml", lambda content: _change_worker(content, stage))
+    _change(folder / "routes.yaml", lambda content: _change_routes(content, stage))
     _change(folder / "providers.yaml", lambda content: _change_providers(content, stage))
     return folder
 
@@ -57,10 +60,17 @@ def _change_worker(content: Any, stage: Stage) -> None:
     content["database"] = {"url": stage.database}
     content["delivery"] = {"mode": "live"}
     content["web"] = {"port": 0}
+    content["waiting"] = {"unknown_contact_s": 3}
     for intake in content["intakes"].values():
         for topic in intake["topics"]:
             topic["start"] = "earliest"
     content.update(stage.settings)
+
+
+def _change_routes(content: Any, stage: Stage) -> None:
+    for route in content["routes"]:
+        if "delay" in route:
+            route["delay"] = stage.delay
 
 
 def _change_providers(content: Any, stage: Stage) -> None:

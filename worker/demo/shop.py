@@ -139,6 +139,9 @@ class Shop:
             yield self._event(
                 "cart.abandoned", customer.id, {**who, **cart, "cart_url": f"https://boutique.example/p/{order}"}
             )
+            if draw.random() < 0.3:  # bought after all: the reminder is pointless
+                bought = {"order_id": order, "total": total, "cart_id": cart["cart_id"]}
+                yield self._event("order.confirmed", customer.id, {**who, **bought})
             return
         if draw.random() < 0.15:
             failed = {"order_id": order, "amount": total, "retry_url": f"https://payer.example/{order}"}

@@ -22,7 +22,7 @@ class Seen:
     What has been seen so far.
 
     Attributes:
-        outcomes: By category, outcome and reason, each message once.
+        outcomes: By category, outcome and reason, each message once; one that was deferred stands there too.
         became: Records by what became of them, as the worker counts.
         texts: The last texts, as phones show them.
     """
@@ -48,7 +48,7 @@ class Seen:
         """Take in a record of the results topic."""
         data = outcome["data"]
         key = data.get("message_id") or outcome["id"]
-        if key in self.messages:
+        if self.messages.get(key, "deferred") != "deferred" or self.messages.get(key) == data["outcome"]:
             return
         self.messages[key] = data["outcome"]
         self.outcomes[data.get("category", "event"), data["outcome"], data.get("reason", "")] += 1
@@ -99,6 +99,7 @@ def read_metrics(text: str, seen: Seen) -> None:
     seen.records_read = total("sms_records_read_total", "intake").total()
     seen.messages_routed = total("sms_messages_routed_total", "lane").total()
     seen.messages_read = total("sms_messages_read_total", "lane").total()
-    seen.concluded = total("sms_outcomes_total", "outcome")
+    told = total("sms_outcomes_total", "outcome")
+    seen.concluded = Counter({kind: told[kind] for kind in TERMINAL if told[kind]})
     letters = total("sms_dead_letters_total", "stage")
     seen.lane_letters = letters.total() - letters["router"]

@@ -1,25 +1,50 @@
 """One assignment of one partition; every assignment is built anew, and an old one changes nothing any more."""
 
+import time
+from collections import deque
+
 from aiokafka.structs import TopicPartition
 
+from worker.kafka.flight import Transition
 from worker.kafka.tracker import OffsetTracker
 from worker.records import Record
 
 
 class Assigned:
-    """One assignment of one partition; the object is its epoch."""
+    """
+    One assignment of one partition; the object is its epoch.
 
-    __slots__ = ("committed", "finished_ms", "key", "lost", "next_offset", "tracker")
+    Attributes:
+        moved_at: Monotonic seconds when the lowest unfinished offset last moved.
+        flight: Where its transitions are noted.
+    """
 
-    def __init__(self, key: TopicPartition, position: int) -> None:
+    __slots__ = ("committed", "finished_ms", "flight", "key", "lost", "moved_at", "next_offset", "tracker")
+
+    def __init__(self, key: TopicPartition, position: int, flight: deque[Transition] | None = None) -> None:
         self.key = key
         self.tracker = OffsetTracker(position)
         self.committed = position
         self.finished_ms: int | None = None
         self.next_offset = position
         self.lost = False
+        self.moved_at = time.monotonic()
+        self.flight: deque[Transition] = deque(maxlen=1) if flight is None else flight
+
+    def observed(self, record: Record) -> None:
+        """Note that *record* was polled."""
+        now = time.monotonic()
+        if not self.tracker.unfinished:
+            self.moved_at = now
+        self.tracker.observe(record.offset)
+        self.next_offset = record.offset + 1
+        self.flight.append(Transition(now, "polled", record.offset))
 
     def finished(self, record: Record) -> None:
         """Note that what came of *record* is durable."""
+        now, before = time.monotonic(), self.tracker.committable
         self.tracker.done(record.offset)
+        if self.tracker.committable != before:
+            self.moved_at = now
         self.finished_ms = record.timestamp_ms
+        self.flight.append(Transition(now, "finished", record.offset))

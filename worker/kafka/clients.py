@@ -45,7 +45,7 @@ def make_consumer(settings: KafkaSettings, group: str, *, drain_s: float, urgent
         **connection(settings),
         group_id=group,
         enable_auto_commit=False,
-        auto_offset_reset="earliest",  # `latest` would jump over records silently when an offset is out of range
+        auto_offset_reset="none",  # an offset out of range is an incident that somebody must hear of: see Source
         isolation_level="read_uncommitted" if settings.embedded else "read_committed",  # an aborted order must not text
         partition_assignment_strategy=(RoundRobinPartitionAssignor,),
         session_timeout_ms=int((10 if urgent and not settings.embedded else settings.session_timeout_s) * 1000),

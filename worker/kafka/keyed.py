@@ -7,9 +7,11 @@ import structlog
 from structlog.contextvars import bound_contextvars
 
 from worker.errors import Stopping
+from worker.kafka.polling import Polling, Unfinished
 from worker.kafka.scheduler import Job, Scheduler
 from worker.kafka.source import Source
-from worker.records import Record
+from worker.progress import Progress, Step, follow
+from worker.records import Place, Record
 from worker.settings import LaneSettings
 
 log = structlog.get_logger(__name__)
@@ -17,7 +19,7 @@ POLL_WAIT_S = 0.1
 LOW_WATER = 0.5  # resume when half of what may wait is gone, so that fetched records are not thrown away
 
 
-class KeyedRunner:
+class KeyedRunner(Polling):
     """
     Runs a handler over a source.
 
@@ -37,78 +39,99 @@ class KeyedRunner:
         revoke_drain_s: float,
         commit_every_s: float,
     ) -> None:
-        self.source = make_source(self._before_revoke)
+        super().__init__(make_source, commit_every_s=commit_every_s)
         self._handle = handle
         self._limits = limits
         self._revoke_drain_s = revoke_drain_s
-        self._commit_every_s = commit_every_s
         self._scheduler = Scheduler()
-        self._running: set[asyncio.Task[None]] = set()
+        # Every attempt that runs, across rebalances and rebuilt clients.
+        self._running: dict[asyncio.Task[None], tuple[Job, Progress]] = {}
+        self._cancelled: set[asyncio.Task[None] | None] = set()
         self._draining = False
-        self._stopping = False
 
     @property
     def in_flight(self) -> int:
         """How many records are being worked on."""
         return self._scheduler.active
 
-    async def run(self, stop: asyncio.Event, drain_s: float) -> None:
-        """Read and handle until *stop*; then finish what is under way, within *drain_s*, and commit."""
-        async with asyncio.TaskGroup() as tasks:
-            committer = tasks.create_task(self._commit_regularly(), name=f"committer-{self.source.name}")
-            while not stop.is_set():
-                self._throttle()
-                room = max(1, self._limits.buffered_records - self._scheduler.waiting)
-                for assigned, record in await self.source.poll(min(room, 500), POLL_WAIT_S):
-                    self._scheduler.add(assigned, record)
-                self._fill(tasks)
-            self._stopping = self._draining = True
-            await self._drain(drain_s)
-            committer.cancel()
-        await self.source.stop()
+    async def poll_once(self, source: Source, tasks: asyncio.TaskGroup) -> None:
+        """Read what there is room for, and start what may start."""
+        self._throttle(source)
+        room = max(1, self._limits.buffered_records - self._scheduler.waiting)
+        for assigned, record in await source.poll(min(room, 500), POLL_WAIT_S):
+            self._scheduler.add(assigned, record)
+        self._fill(tasks)
 
-    def _throttle(self) -> None:
+    async def drain(self, drain_s: float) -> None:
+        """Start nothing more; wait for what is under way, within *drain_s*, and cancel the rest."""
+        self._draining = True
+        await self._wait(drain_s)
+        if self._running:
+            log.warning("work.cancelled", source=self.source.name, records=len(self._running))
+        for task in list(self._running):
+            task.cancel()
+
+    def unfinished(self) -> list[Unfinished]:
+        """Return the oldest unfinished record of each partition, and where it is."""
+        running = {(job.assigned, job.record.offset): (job, progress) for job, progress in self._running.values()}
+        found = []
+        for assigned in self.source.assignments():
+            if (offset := assigned.tracker.oldest) is None:
+                continue
+            job, progress = running.get((assigned, offset), (None, None))
+            job = job or self._scheduler.find(assigned, offset)
+            behind = job is not None and progress is None and self._scheduler.is_active(job.key)
+            step, since = (progress.step, progress.since) if progress else (Step.QUEUED, assigned.moved_at)
+            found.append(Unfinished(assigned, offset, job.record.key if job else None, step, since, behind))
+        return found
+
+    async def let_go(self, place: Place) -> None:
+        """Cancel the attempt at a record; it is the next of its key."""
+        for task, (job, _) in self._running.items():
+            if job.record.place == place:
+                self._cancelled.add(task)
+                task.cancel()
+
+    def _throttle(self, source: Source) -> None:
         """Pause above what may wait, by count and by bytes; resume well below it."""
         limits, waiting = self._limits, self._scheduler
         level = max(waiting.waiting / limits.buffered_records, waiting.waiting_bytes / limits.buffered_bytes)
         if level >= 1:
-            self.source.pause(paused=True)
+            source.pause(paused=True)
         elif level < LOW_WATER:
-            self.source.pause(paused=False)
+            source.pause(paused=False)
 
     def _fill(self, tasks: asyncio.TaskGroup) -> None:
         while not self._draining and self._scheduler.active < self._limits.slots and (job := self._scheduler.next()):
-            task = tasks.create_task(self._work(job, tasks), name=f"work-{self.source.name}")
-            self._running.add(task)
-            task.add_done_callback(self._running.discard)
+            progress = Progress()
+            task = tasks.create_task(self._work(job, progress, tasks), name=f"work-{self.source.name}")
+            self._running[task] = job, progress
+            task.add_done_callback(self._running.pop)
 
-    async def _work(self, job: Job, tasks: asyncio.TaskGroup) -> None:
+    async def _work(self, job: Job, progress: Progress, tasks: asyncio.TaskGroup) -> None:
+        follow(progress)
+        again, task = False, asyncio.current_task()
         try:
             with bound_contextvars(topic=job.record.topic, partition=job.record.partition, offset=job.record.offset):
                 await self._handle(job.record)
             job.assigned.finished(job.record)
         except Stopping:
             log.debug("work.left_unfinished", source=self.source.name)
+        except asyncio.CancelledError:
+            again = task is not None and task in self._cancelled
+            if task is None or not again:
+                raise
+            self._cancelled.discard(task)
+            task.uncancel()  # somebody wants it skipped: at its next turn it is
         finally:
-            self._scheduler.done(job)
+            self._scheduler.done(job, again=again)
         self._fill(tasks)
 
-    async def _commit_regularly(self) -> None:
-        while True:
-            await asyncio.sleep(self._commit_every_s)
-            await self.source.commit()
-
-    async def _before_revoke(self) -> None:
+    async def before_revoke(self) -> None:
+        """Give what is under way a moment to finish; what does not is known by its key when it comes again."""
         self._draining = True
         await self._wait(self._revoke_drain_s)
-        self._draining = self._stopping
-
-    async def _drain(self, drain_s: float) -> None:
-        await self._wait(drain_s)
-        if self._running:
-            log.warning("work.cancelled", source=self.source.name, records=len(self._running))
-        for task in list(self._running):
-            task.cancel()
+        self._draining = self.stopping
 
     async def _wait(self, seconds: float) -> None:
         if self._running:

@@ -62,9 +62,22 @@ class Scheduler:
                 return job
         return None
 
-    def done(self, job: Job) -> None:
-        """Free the job's key."""
+    def is_active(self, key: Key) -> bool:
+        """Return whether a record of *key* is being worked on."""
+        return key in self._active
+
+    def find(self, assigned: Assigned, offset: int) -> Job | None:
+        """Return a job that waits, by its place; looks at every one."""
+        waiting = (job for queue in self._queues.values() for job in queue)
+        return next((job for job in waiting if job.assigned is assigned and job.record.offset == offset), None)
+
+    def done(self, job: Job, *, again: bool = False) -> None:
+        """Free the job's key; *again* puts the job back at the head of its key's queue."""
         self._active.discard(job.key)
+        if again:
+            self._queues.setdefault(job.key, deque()).appendleft(job)
+            self.waiting += 1
+            self.waiting_bytes += job.record.size
         if job.key in self._queues:
             self._ready.append(job.key)
 

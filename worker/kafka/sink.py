@@ -21,6 +21,7 @@ from worker.records import Outgoing
 
 log = structlog.get_logger(__name__)
 BATCH_BYTES = 256 * 1024
+MOST_IN_A_BATCH = 400  # what one is packed in keeps the event loop for, some two milliseconds
 # A record of ours is a few KiB; a dead letter may be as large as what a source allows, plus its headers.
 MAX_RECORD_BYTES = 1024 * 1024 - 4 * 1024
 STOP_DEADLINE_S, HELD_STOP_DEADLINE_S = 10.0, 1.0
@@ -111,7 +112,7 @@ class Sink:
     def _take(queue: deque[Waiting]) -> list[Waiting]:
         taken: list[Waiting] = []
         size = 0
-        while queue and (not taken or size + len(queue[0][0].value) < BATCH_BYTES) and len(taken) < 2_000:
+        while queue and (not taken or size + len(queue[0][0].value) < BATCH_BYTES) and len(taken) < MOST_IN_A_BATCH:
             taken.append(queue.popleft())
             size += len(taken[-1][0].value) + 300
         return taken

@@ -8,24 +8,26 @@ computed it: the last one ends inside the revoke callback, and none starts until
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
-from typing import Any, Literal
+from typing import Literal
 
 import structlog
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener
-from aiokafka.errors import CommitFailedError, KafkaError
+from aiokafka.errors import CommitFailedError, KafkaError, NoOffsetForPartitionError, OffsetOutOfRangeError
 from aiokafka.structs import OffsetAndMetadata, TopicPartition
 from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_attempt, wait_random_exponential
 
 from worker.errors import BrokerUnavailable
 from worker.kafka.assigned import Assigned
-from worker.records import UNREADABLE_HEADER, Record
+from worker.kafka.flight import FlightRecorder
+from worker.kafka.standing import Standing
+from worker.kafka.unreadable import as_record, step_over
+from worker.records import Record
+from worker.telemetry import metrics
 
 log = structlog.get_logger(__name__)
 COMMIT_DEADLINE_S = 5.0
-FRESH_MS = 5_000
-STEPS, STEP_MS = 1_000, 300  # how far and how patiently a record that cannot be parsed is looked for
 
 
 class Source:
@@ -36,6 +38,7 @@ class Source:
         consumer: Not started.
         starts: Topic to where a group without offsets begins.
         before_revoke: Finishes what it can of the partitions about to go; bounded by the caller.
+        first: Topics that are read before the others.
     """
 
     def __init__(
@@ -44,11 +47,14 @@ class Source:
         consumer: AIOKafkaConsumer,
         starts: Mapping[str, Literal["earliest", "latest"]],
         before_revoke: Callable[[], Awaitable[None]],
+        *,
+        first: Collection[str] = (),
     ) -> None:
         self.name = name
         self._consumer = consumer
         self._starts = starts
         self._before_revoke = before_revoke
+        self._first = frozenset(first)
         self._assigned: dict[TopicPartition, Assigned] = {}
         self._committing: asyncio.Task[None] | None = None
         self._may_commit = False
@@ -61,6 +67,10 @@ class Source:
         self._paused = False
         self._failure: BrokerUnavailable | None = None
         self.rebalances = 0
+        self.flights = FlightRecorder()
+        self.last_record_at = time.monotonic()
+        self.refused_since: float | None = None
+        self.standing = Standing(consumer, starts, lambda: self._assigned, lambda: self._paused)
         self.ready = asyncio.Event()
 
     async def start(self) -> None:
@@ -85,6 +95,13 @@ class Source:
             async with asyncio.timeout(COMMIT_DEADLINE_S * 2):
                 await self._consumer.stop()
 
+    def abandon(self) -> None:
+        """Let this client change nothing any more: another takes its place."""
+        self._may_commit = False
+        for each in self._assigned.values():
+            each.lost = True
+        self._assigned = {}
+
     async def poll(self, most: int, wait_s: float) -> list[tuple[Assigned, Record]]:
         """
         Return up to *most* records, partition by partition in order.
@@ -94,56 +111,63 @@ class Source:
         if self._failure is not None:
             raise self._failure
         try:
-            batches = await self._consumer.getmany(timeout_ms=int(wait_s * 1000), max_records=most)
+            before = [key for key in self._assigned if key.topic in self._first]
+            batches = await self._consumer.getmany(*before, timeout_ms=0, max_records=most) if before else {}
+            batches = batches or await self._consumer.getmany(timeout_ms=int(wait_s * 1000), max_records=most)
+        except NoOffsetForPartitionError:  # asked before the position was set, which the assignment does itself
+            return []
+        except OffsetOutOfRangeError as error:
+            await self._begin_again(error.args[0])
+            return []
         except (UnicodeDecodeError, ValueError) as error:
             log.warning("kafka.unreadable_record", source=self.name, error=type(error).__name__)
-            return await self._step_over()
-        return [pair for key, batch in batches.items() for pair in self._observe(key, map(_record, batch))]
+            under = dict(self._assigned)
+            offsets = {key: each.next_offset for key, each in under.items()}
+            found = await step_over(self._consumer, offsets, self.standing.position)
+            # What was assigned anew meanwhile begins at what is committed: this is none of its.
+            found = [(key, records) for key, records in found if self._assigned.get(key) is under.get(key)]
+            return [pair for key, records in found for pair in self._observe(key, records)]
+        return [pair for key, batch in batches.items() for pair in self._observe(key, map(as_record, batch))]
+
+    async def _begin_again(self, offsets: Mapping[TopicPartition, int]) -> None:
+        """
+        Go on at the beginning of partitions whose log no longer has the offset that is next, and let everybody know.
+
+        Below the log's start, records were dropped before they were read; beyond its end, the topic was made anew or lost
+        its tail. Ids absorb what is read twice.
+        """
+        starts = await self._consumer.beginning_offsets(list(offsets))
+        for key, wanted in offsets.items():
+            start = starts[key]
+            lost = max(0, start - wanted)
+            log.critical(
+                "kafka.offset_out_of_range", topic=key.topic, partition=key.partition, wanted=wanted, start=start
+            )
+            metrics.child(metrics.OUT_OF_RANGE, self.name, key.topic).inc()
+            metrics.child(metrics.RECORDS_LOST, self.name, key.topic).inc(lost)
+            self.flights.note(key, "out_of_range", wanted)
+            self._consumer.seek(key, start)
+            if (before := self._assigned.get(key)) is not None:
+                before.lost = True
+                self._assigned[key] = Assigned(key, start, self.flights.of(key))
 
     def _observe(self, key: TopicPartition, records: Iterable[Record]) -> list[tuple[Assigned, Record]]:
         if (assigned := self._assigned.get(key)) is None:
             return []
         observed = [(assigned, record) for record in records]
         for _, record in observed:
-            assigned.tracker.observe(record.offset)
-            assigned.next_offset = record.offset + 1
+            assigned.observed(record)
+        if observed:
+            self.last_record_at = time.monotonic()
         return observed
-
-    async def _step_over(self) -> list[tuple[Assigned, Record]]:
-        """
-        Find the record that the client cannot parse (a header's name that is not UTF-8), and stand an empty one in for it.
-
-        The client raises at it for ever; so records are taken one by one up to it. What stands in becomes a dead letter.
-        """
-        for key, each in self._assigned.items():  # what the failed call had taken of others is taken back
-            self._consumer.seek(key, each.next_offset)
-        found: list[tuple[Assigned, Record]] = []
-        for key in list(self._assigned):
-            try:
-                while len(found) < STEPS and (
-                    batch := await self._consumer.getmany(key, timeout_ms=STEP_MS, max_records=1)
-                ):
-                    found += [
-                        pair for its, records in batch.items() for pair in self._observe(its, map(_record, records))
-                    ]
-            except (UnicodeDecodeError, ValueError):
-                offset = self._stuck_at(key)
-                self._consumer.seek(key, offset + 1)
-                now_ms = int(time.time() * 1000)
-                standing_in = Record(key.topic, key.partition, offset, now_ms, None, None, ((UNREADABLE_HEADER, b""),))
-                return found + self._observe(key, [standing_in])
-        return found
-
-    def _stuck_at(self, key: TopicPartition) -> int:
-        """Return the offset that cannot be parsed: the position, or past it where a gap or marker was skipped before."""
-        fetched = getattr(self._consumer._fetcher._records.get(key), "_partition_records", None)  # noqa: SLF001
-        return max(self._position(key), getattr(fetched, "next_fetch_offset", 0))
 
     def pause(self, *, paused: bool) -> None:
         """Stop or resume fetching; the flags are put again after a rebalance."""
         if paused != self._paused:
             (self._consumer.pause if paused else self._consumer.resume)(*self._assigned)
             self._paused = paused
+            for key in self._assigned:
+                self.flights.note(key, "paused" if paused else "resumed")
 
     async def commit(self) -> None:
         """Commit what is finished, one commit at a time, within its deadline; a refused one is tried again later."""
@@ -167,47 +191,25 @@ class Source:
         try:
             await self._consumer.commit({each.key: OffsetAndMetadata(offset, "") for each, offset in offsets.items()})
         except CommitFailedError:
+            self.refused_since = self.refused_since or time.monotonic()
             log.info("kafka.commit_superseded", source=self.name)
         except KafkaError as error:
+            self.refused_since = self.refused_since or time.monotonic()
             log.warning("kafka.commit_failed", source=self.name, error=type(error).__name__)
         else:
+            self.refused_since = None
             for each, offset in offsets.items():
                 each.committed = offset
+                self.flights.note(each.key, "committed", offset)
 
-    def lag(self) -> dict[str, int]:
-        """Return unread and unfinished records by topic, as far as the last fetch knew."""
-        lag: dict[str, int] = dict.fromkeys(self._starts, 0)
-        for key, each in self._assigned.items():
-            end = self._consumer.highwater(key) or 0
-            start = each.tracker.committable if each.tracker.unfinished else self._position(key)
-            lag[key.topic] += max(0, end - start)
-        return lag
+    @property
+    def paused(self) -> bool:
+        """Whether fetching is stopped because enough waits."""
+        return self._paused
 
-    def behind_s(self) -> dict[tuple[str, int], float]:
-        """
-        Return how far behind the end of the log each partition is, in seconds, where that is known.
-
-        0 where everything has been read and finished, by a fetch of the last seconds: if the broker is away, nobody knows.
-        """
-        now_ms, behind = time.time() * 1000, {}
-        for key, each in self._assigned.items():
-            end, fetched_ms = self._consumer.highwater(key), self._consumer.last_poll_timestamp(key)
-            fresh = fetched_ms is not None and now_ms - fetched_ms < FRESH_MS
-            if fresh and end is not None and not each.tracker.unfinished and self._position(key) >= end:
-                behind[key.topic, key.partition] = 0.0
-            elif fresh and each.finished_ms is not None:
-                behind[key.topic, key.partition] = max(0.001, (now_ms - each.finished_ms) / 1000)
-        return behind
-
-    def caught_up(self) -> bool:
-        """Return whether everything there is has been read and finished; false while nothing is assigned."""
-        behind = self.behind_s()
-        return bool(behind) and len(behind) == len(self._assigned) and not any(behind.values())
-
-    def _position(self, key: TopicPartition) -> int:
-        """Return the next offset to read, as the client has it now; markers and gaps are behind it."""
-        position: int | None = self._consumer._subscription.subscription.assignment.state_value(key)._position  # noqa: SLF001
-        return position or 0
+    def assignments(self) -> list[Assigned]:
+        """Return the assignments that stand."""
+        return list(self._assigned.values())
 
     def positions(self) -> list[tuple[str, int]]:
         """Return the partitions that are assigned."""
@@ -223,6 +225,7 @@ class Source:
         self._may_commit = False
         for each in self._assigned.values():
             each.lost = True
+            self.flights.note(each.key, "revoked", each.tracker.committable)
         self._assigned = {}
 
     async def assigned(self, keys: Iterable[TopicPartition]) -> None:
@@ -236,7 +239,11 @@ class Source:
         except KafkaError as error:
             self._failure = BrokerUnavailable(f"{self.name}: no positions after a rebalance: {type(error).__name__}")
             return
-        self._assigned = {key: Assigned(key, positions[key]) for key in keys}
+        self._assigned = {key: Assigned(key, positions[key], self.flights.of(key)) for key in keys}
+        for key in keys:
+            self.flights.note(key, "assigned", positions[key])
+        self.last_record_at = time.monotonic()
+        self.refused_since = None
         self._may_commit = True
         if keys and not self._paused:
             self._consumer.resume(*keys)
@@ -268,15 +275,3 @@ class _Listener(ConsumerRebalanceListener):  # type: ignore[misc]
 
     async def on_partitions_assigned(self, assigned: Sequence[TopicPartition]) -> None:
         await self._source.assigned(assigned)
-
-
-def _record(polled: Any) -> Record:
-    return Record(
-        polled.topic,
-        polled.partition,
-        polled.offset,
-        polled.timestamp,
-        polled.key,
-        polled.value,
-        tuple(polled.headers),
-    )

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.errors import KafkaError, for_code
+from aiokafka.structs import TopicPartition
 
 from schemas.messages import Lane
 from worker.errors import BrokerUnavailable, ConfigurationError, Problem
@@ -16,6 +17,7 @@ from worker.topics import Topics
 DAY_MS = 24 * 3600 * 1000
 LANE_RETENTION_MS = 67 * DAY_MS  # the longest time to live that a template may have, 60 days, and 7 more
 OUTCOME_RETENTION_MS = LETTER_RETENTION_MS = 30 * DAY_MS
+REPLAY_RETENTION_MS, AUDIT_RETENTION_MS = 7 * DAY_MS, 365 * DAY_MS
 LETTER_BYTES = 1024 * 1024 + 64 * 1024  # a source's largest record, and the letter's own headers
 
 
@@ -40,12 +42,9 @@ def wanted_topics(settings: Settings) -> list[Wanted]:
         for topic in intake.topics
     ]
     lanes = [
-        Wanted(
-            names.lane(lane),
-            settings.lane(lane).partitions,
-            {**plain, "retention.ms": str(LANE_RETENTION_MS)},
-        )
+        Wanted(name, settings.lane(lane).partitions, {**plain, "retention.ms": str(LANE_RETENTION_MS)})
         for lane in Lane
+        for name in (names.lane(lane), names.lane_due(lane))
     ]
     return [
         *inputs,
@@ -53,6 +52,8 @@ def wanted_topics(settings: Settings) -> list[Wanted]:
         Wanted(names.outcomes, 6, {**plain, "retention.ms": str(OUTCOME_RETENTION_MS)}),
         *(Wanted(names.lane_dead_letters(lane), 3, letters) for lane in Lane),
         Wanted(names.router_dead_letters, 3, letters),
+        Wanted(names.replay, 3, {**letters, "retention.ms": str(REPLAY_RETENTION_MS)}),
+        Wanted(names.audit, 1, {**plain, "retention.ms": str(AUDIT_RETENTION_MS)}),
     ]
 
 
@@ -124,3 +125,11 @@ async def check_topics(admin: AIOKafkaAdminClient, settings: Settings) -> list[s
         if settings.production and copies < 3:
             problems.append(f"{name}: is kept {copies} times; production needs replication 3")
     return problems
+
+
+async def committed_offset(admin: AIOKafkaAdminClient, group: str, topic: str, partition: int) -> int | None:
+    """Return what *group* has committed of a partition, or None."""
+    key = TopicPartition(topic, partition)
+    offsets = await admin.list_consumer_group_offsets(group, partitions=[key])
+    found: int = offsets[key].offset if key in offsets else -1
+    return found if found >= 0 else None

@@ -39,6 +39,11 @@ class OffsetTracker:
         return self._committable
 
     @property
+    def oldest(self) -> int | None:
+        """The lowest offset that is not finished; None if all are."""
+        return self._observed[0] if self._observed else None
+
+    @property
     def unfinished(self) -> int:
         """How many records are under way or waiting."""
         return len(self._observed) - len(self._done)

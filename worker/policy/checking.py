@@ -1,7 +1,8 @@
 """Checks and composition, in order: what becomes of a message as far as it can be said before the fence."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from schemas.messages import Category, Message
@@ -9,12 +10,17 @@ from worker.content.composing import Text, compose, values_of
 from worker.content.templates import Template, Templates
 from worker.errors import DeadLetterReason, PermanentError
 from worker.messages import Body, open_body, person_of
-from worker.people import NOBODY, Known
+from worker.people import NOBODY, Contact, Known
 from worker.policy.expiry import check_expiry
 from worker.policy.number import Number, check_number
-from worker.policy.verdicts import Reason, Refuse, Send, Verdict, suppress
+from worker.policy.verdicts import Defer, Reason, Refuse, Send, Verdict, suppress
+from worker.routing.loading import Configuration
+from worker.routing.table import RoutingTable
 from worker.sealing import Erased, Pepper
-from worker.settings import DeliveryMode, DeliverySettings
+from worker.settings import DeliveryMode, DeliverySettings, WaitingSettings
+
+FIRST_WAIT_S = 2.0
+HELD_FOR = timedelta(hours=1)  # or until it is released
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,21 +44,39 @@ class Checking:
     Checks messages.
 
     Args:
+        table: Routes, for those whose condition could not be decided yet.
         delivery: Who may be texted at all.
+        waiting: How long what is unknown is waited for.
         stops: The STOP mention of each category's account.
+        holds: Whether a template holds, after a flood of dead letters.
     """
 
     def __init__(
         self,
         templates: Templates,
+        table: RoutingTable,
         pepper: Pepper,
         delivery: DeliverySettings,
+        waiting: WaitingSettings,
         stops: dict[Category, str],
+        holds: Callable[[str], bool] = lambda _: False,
     ) -> None:
         self._templates = templates
+        self._table = table
+        self._waiting = waiting
+        self._holds = holds
         self._pepper = pepper
         self._delivery = delivery
         self._stops = stops
+
+    @classmethod
+    def of(
+        cls, configuration: Configuration, pepper: Pepper, holds: Callable[[str], bool] = lambda _: False
+    ) -> "Checking":
+        """Return the checks that *configuration* asks for."""
+        settings, stops = configuration.settings, configuration.accounts.stop_mentions()
+        templates, table = configuration.templates, configuration.table
+        return cls(templates, table, pepper, settings.delivery, settings.waiting, stops, holds)
 
     def template(self, message: Message) -> Template:
         """
@@ -70,6 +94,11 @@ class Checking:
             )
         return template
 
+    def resends(self, message: Message) -> bool:
+        """Return whether the message is sent again where nobody can say whether it was sent."""
+        template = self._templates.by_id.get(message.template)
+        return template is not None and template.on_unknown == "resend"
+
     def version(self, message: Message) -> str | None:
         """Return the hash of the template's content."""
         return self._templates.versions.get(message.template)
@@ -83,8 +112,8 @@ class Checking:
         """
         if isinstance(verdict := check_expiry(message.expires_at, now), Refuse):
             return Checked(verdict)
-        if message.unresolved is not None:
-            return Checked(suppress(Reason(message.unresolved)))
+        if (wait := self._not_yet(message, now)) is not None:
+            return Checked(wait)
         if self.template(message).category is not message.category:
             told = f"the template is {self.template(message).category} by now, the message was made {message.category}"
             raise PermanentError(DeadLetterReason.CATEGORY_CHANGED, told, field="category")
@@ -92,8 +121,11 @@ class Checking:
         if isinstance(body, Refuse):
             return Checked(body)
         contact = known.contact
-        if body.phone is None and contact is None:
-            return Checked(suppress(Reason.UNKNOWN_CONTACT))
+        if contact is None and (body.phone is None or message.unresolved is not None):
+            patience_s = self._waiting.unknown_contact_s
+            return Checked(_wait(message, now, Reason.UNKNOWN_CONTACT, patience_s) or suppress(Reason.UNKNOWN_CONTACT))
+        if contact is not None and message.unresolved is not None and not self._matches(message, body, contact):
+            return Checked(suppress(Reason.NO_ROUTE_MATCHED))
         written = body.phone or (contact.phone if contact else "")
         number, person = check_number(written, self._delivery.countries), person_of(written, self._pepper)
         if isinstance(number, Refuse):
@@ -101,6 +133,22 @@ class Checking:
         if self._delivery.mode is DeliveryMode.ALLOW_LIST and number.e164 not in self._delivery.allow_list:
             return Checked(suppress(Reason.NOT_ON_ALLOW_LIST), person, number)
         return Checked(Send(), person, number, self._compose(message, body, known))
+
+    def _not_yet(self, message: Message, now: datetime) -> Defer | None:
+        if message.not_before is not None and now < message.not_before:
+            return Defer(message.not_before, Reason.DELAYED)
+        if self._holds(message.template):
+            return Defer(min(now + HELD_FOR, message.expires_at), Reason.FLOOD)
+        if message.template in self._templates.by_id:
+            return None
+        # A process of the next version may have routed it: this one, or its successor, will know the template soon.
+        return _wait(message, now, Reason.UNKNOWN_TEMPLATE, self._waiting.unknown_template_s)
+
+    def _matches(self, message: Message, body: Body, contact: Contact) -> bool:
+        """Decide the route's condition, which the router could not."""
+        route, event = self._table.by_id(message.route), message.event
+        told = {"id": event.id, "source": event.source, "type": event.type, "time": event.time}
+        return route is not None and route.matches({"data": body.data, "event": told}, contact.scope())
 
     def _open(self, message: Message, known: Known) -> Body | Refuse:
         if known.key is None:
@@ -128,3 +176,13 @@ class Checking:
             zone=body.zone or (contact.zone if contact else None),
             stop=self._stops[template.category],
         )
+
+
+def _wait(message: Message, now: datetime, reason: Reason, patience_s: float) -> Defer | None:
+    """Return to wait as long again as it has waited for *reason*; None if *patience_s* is over."""
+    since = message.waiting_since if message.waiting_for == reason and message.waiting_since else now
+    waited_s = (now - since).total_seconds()
+    if waited_s >= patience_s:
+        return None
+    more_s = min(max(FIRST_WAIT_S, waited_s), patience_s - waited_s)
+    return Defer(min(now + timedelta(seconds=more_s), message.expires_at), reason)

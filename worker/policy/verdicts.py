@@ -1,6 +1,7 @@
 """What a check answers. "No" is a value; it is settled and published like everything else that comes of a message."""
 
 from dataclasses import dataclass
+from datetime import datetime
 from enum import StrEnum
 
 from schemas.outcomes import OutcomeKind
@@ -10,6 +11,11 @@ class Reason(StrEnum):
     """Why a message was not accepted: the closed list behind an outcome's `reason` and the metric's label."""
 
     EXPIRED = "expired"
+    DELAYED = "delayed"
+    UNKNOWN_TEMPLATE = "unknown_template"
+    SUPERSEDED = "superseded"
+    REDRIVEN = "redriven"
+    FLOOD = "flood"
     UNKNOWN_CONTACT = "unknown_contact"
     ERASED = "erased"
     INVALID_NUMBER = "invalid_number"
@@ -45,7 +51,20 @@ class Refuse:
     reason: Reason
 
 
-Verdict = Send | Refuse
+@dataclass(frozen=True, slots=True)
+class Defer:
+    """
+    Not yet: it waits in the database, and gives up its place in the order of its recipient.
+
+    Attributes:
+        until: When to look at it again.
+    """
+
+    until: datetime
+    reason: Reason
+
+
+Verdict = Send | Refuse | Defer
 
 
 def suppress(reason: Reason) -> Refuse:

@@ -90,20 +90,25 @@ def compile_condition(source: str, model: type[EventData]) -> Condition:
     return Condition(source, steps, needs_contact, environment, expression)
 
 
-def fields_of(model: type[BaseModel], prefix: str) -> dict[str, Any]:
-    """Return every field of *model* that a condition may name, dotted, with its CEL type."""
-    fields: dict[str, Any] = {}
+def types_of(model: type[BaseModel], prefix: str) -> dict[str, Any]:
+    """Return every field of *model*, dotted, with its Python type."""
+    types_by_path: dict[str, Any] = {}
     for name, field in model.model_fields.items():
         path, kind = f"{prefix}.{name}", _bare(field.annotation)
-        if isinstance(kind, type) and issubclass(kind, BaseModel):
-            fields |= fields_of(kind, path)
-        elif kind is bool:
-            fields[path] = cel.Type.BOOL
-        elif get_origin(kind) in (tuple, list):
-            fields[path] = cel.Type.LIST
-        else:
-            fields[path] = cel.Type.DYN
-    return fields
+        nested = isinstance(kind, type) and issubclass(kind, BaseModel)
+        types_by_path |= types_of(kind, path) if nested else {path: kind}
+    return types_by_path
+
+
+def fields_of(model: type[BaseModel], prefix: str) -> dict[str, Any]:
+    """Return every field of *model* that a condition may name, dotted, with its CEL type."""
+    return {path: _cel_type(kind) for path, kind in types_of(model, prefix).items()}
+
+
+def _cel_type(kind: Any) -> Any:
+    if kind is bool:
+        return cel.Type.BOOL
+    return cel.Type.LIST if get_origin(kind) in (tuple, list) else cel.Type.DYN
 
 
 def _bare(annotation: Any) -> Any:

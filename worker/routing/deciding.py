@@ -15,20 +15,26 @@ from worker.policy.verdicts import Reason
 from worker.records import Record
 from worker.routing.decoding import BadEvent, Event, decode
 from worker.routing.table import Route, RoutingTable
+from worker.routing.timing import names_of
 from worker.sealing import Pepper
 from worker.settings import Intake, TopicSettings
-from worker.telemetry import metrics
 
 Target = tuple[Route, Addressee]
 
 
 @dataclass(frozen=True, slots=True)
 class Read:
-    """A record, decoded, with everybody whom its type's routes would address."""
+    """
+    A record, decoded, with everybody whom its type's routes would address.
+
+    Attributes:
+        seen: What to remember of it, as it makes waiting messages pointless: keyed hash, and when it happened.
+    """
 
     record: Record
     event: Event | BadEvent
     targets: tuple[Target, ...] = ()
+    seen: tuple[tuple[str, float], ...] = ()
 
     def subjects(self) -> Iterable[str]:
         """Yield the keyed hash of each of them."""
@@ -121,7 +127,8 @@ class Deciding:
             for route in self._table.for_type(event.type)
             for recipient in route.addressees(event.data)
         )
-        return Read(record, event, targets)
+        seen = names_of(self._table.remembered.get(event.type, ()), event.data, self._pepper)
+        return Read(record, event, targets, tuple((name, event.time.timestamp()) for name in seen))
 
     def decide(self, read: Read, known: Mapping[str, Known]) -> Decision:
         """Return what becomes of an event, given who is *known*, with a key for everybody it addresses."""
@@ -135,7 +142,7 @@ class Deciding:
         if not read.targets:
             return Unrouted(event, Reason.NO_ROUTE)
         try:
-            messages = self._messages(event, read.targets, known)
+            messages = self._messages(event, read, known)
         except PermanentError as error:
             return GivenUp(error, _envelope(event), read.targets[0][1].subject)
         except Exception as error:  # noqa: BLE001  a mistake of ours must not stop every event behind this one
@@ -152,19 +159,29 @@ class Deciding:
         message = f"{event.type} came through the intake {self._intake}; publish it to a topic of the intake control"
         return GivenUp(PermanentError(DeadLetterReason.WRONG_INTAKE, message), _envelope(event))
 
-    def _messages(self, event: Event, targets: Iterable[Target], known: Mapping[str, Known]) -> list[Message]:
+    def _messages(self, event: Event, read: Read, known: Mapping[str, Known]) -> list[Message]:
         data, messages = sealed_data(event), []
         scope: dict[str, Any] = {
             "event": {"id": event.id, "source": event.source, "type": event.type, "time": event.time},
             "data": data,
         }
-        for route, addressee in targets:
+        for route, addressee in read.targets:
             who = known.get(addressee.subject, NOBODY)
             verdict = _matches(route, addressee, who, scope)
             if verdict is not False and who.key is not None:
                 unresolved = None if verdict is True else Reason.UNKNOWN_CONTACT
                 messages.append(
-                    make_message(self._deployment, event, route, addressee, who.key, data, unresolved=unresolved)
+                    make_message(
+                        self._deployment,
+                        event,
+                        route,
+                        addressee,
+                        who.key,
+                        data,
+                        self._pepper,
+                        unresolved=unresolved,
+                        replays=read.record.replays,
+                    )
                 )
         return messages
 
@@ -175,14 +192,7 @@ def _matches(route: Route, addressee: Addressee, who: Known, scope: Mapping[str,
         return True
     if route.condition.needs_contact and addressee.is_contact and who.contact is None:
         return None
-    contact = who.contact.scope() if who.contact else {"attributes": {}}
-    try:
-        return route.condition.holds({**scope, "contact": contact})
-    except PermanentError:
-        if not route.condition.needs_contact:
-            raise
-        metrics.child(metrics.RULE_FAILURES, route.row.id).inc()  # one person's odd attribute; the others get theirs
-        return False
+    return route.matches(scope, who.contact.scope() if who.contact else None)
 
 
 def _envelope(event: Event) -> dict[str, str]:

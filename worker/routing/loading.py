@@ -8,10 +8,11 @@ from typing import Any, TypeVar
 from worker.config_files import load_yaml
 from worker.content.templates import Templates, load_templates
 from worker.delivery.accounts import Accounts, load_accounts
+from worker.environment import load_settings
 from worker.errors import ConfigurationError, Problem
 from worker.routing.checking import check
 from worker.routing.table import RoutesFile, RoutingTable, load_routes
-from worker.settings import Settings, load_settings
+from worker.settings import Settings
 
 T = TypeVar("T")
 

@@ -1,7 +1,8 @@
-"""The routing table: which event becomes which message, under which condition, for whom."""
+"""The routing table: which event becomes which message, under which condition, for whom, and when."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import date, datetime
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
@@ -9,10 +10,13 @@ from typing import Any
 from pydantic import Field
 
 from schemas.events import EVENTS, ControlData, EventData, Recipient
+from schemas.messages import Lane
 from worker.config_files import Config, YamlFile, duplicates, load_yaml
 from worker.content.templates import Template, Templates
-from worker.errors import ConfigurationError
-from worker.routing.conditions import Condition, compile_condition, fields_of
+from worker.errors import ConfigurationError, DeadLetterReason, PermanentError
+from worker.routing.conditions import Condition, compile_condition, fields_of, types_of
+from worker.routing.timing import LONGEST, At, Duration, Unless, parse_at
+from worker.telemetry import metrics
 
 
 class RouteRow(Config):
@@ -26,6 +30,9 @@ class RouteRow(Config):
         campaign: A label for its messages; the event's own wins where there is none here.
         when: A condition in CEL; none means always.
         to: Where in the event the recipient is, if not in its usual place: `data.gift_recipient`.
+        delay: How long after the event it goes: `45m`, `24h`, `2d`.
+        at: When it goes, by a time of the event: `data.starts_at - 24h`. In the past, it goes at once.
+        unless: Events, not earlier than this one, that make it pointless.
     """
 
     id: str = Field(pattern=r"^[a-z][a-z0-9-]{1,60}$")
@@ -34,6 +41,9 @@ class RouteRow(Config):
     template: str
     to: str | None = Field(default=None, pattern=r"^data(\.[a-z_]\w*)+$")
     campaign: str | None = Field(default=None, max_length=64)
+    delay: Duration | None = None
+    at: str | None = None
+    unless: tuple[Unless, ...] = Field(default=(), max_length=10)
 
 
 class RoutesFile(Config):
@@ -49,6 +59,40 @@ class Route:
     row: RouteRow
     template: Template
     condition: Condition | None
+    at: At | None = None
+
+    def not_before(self, event_time: datetime, data: EventData) -> datetime | None:
+        """
+        Return when its message may go; None for at once.
+
+        Raises:
+            PermanentError: The event has no usable time where `at` looks, or one that is over a year away.
+        """
+        if self.row.delay is not None:
+            return event_time + self.row.delay
+        if self.at is None:
+            return None
+        time = self.at.time(data)
+        if time > event_time + LONGEST:
+            raise PermanentError(DeadLetterReason.RULE_FAILED, "is more than a year away", field=self.at.path)
+        return time
+
+    def matches(self, scope: Mapping[str, Any], contact: Mapping[str, Any] | None) -> bool:
+        """
+        Return whether the route is for somebody with this *contact*; None is a number that is no contact's.
+
+        Raises:
+            PermanentError: The condition fits neither this event nor anybody; one person's odd attribute is a no.
+        """
+        if self.condition is None:
+            return True
+        try:
+            return self.condition.holds({**scope, "contact": contact or {"attributes": {}}})
+        except PermanentError:
+            if not self.condition.needs_contact:
+                raise
+            metrics.child(metrics.RULE_FAILURES, self.row.id).inc()
+            return False
 
     def addressees(self, data: EventData) -> tuple[Recipient, ...]:
         """Return whom the message is for; nobody if the event leaves the place of `to` empty."""
@@ -64,14 +108,25 @@ class Route:
 
 @dataclass(frozen=True, slots=True)
 class RoutingTable:
-    """Every route, by event type, in the order of the file."""
+    """
+    Every route, by event type, in the order of the file.
+
+    Attributes:
+        remembered: By event type, what some route names under `unless`.
+    """
 
     by_type: Mapping[str, tuple[Route, ...]]
     file: YamlFile
+    remembered: Mapping[str, tuple[Unless, ...]] = field(default_factory=dict)
 
     def for_type(self, event_type: str) -> tuple[Route, ...]:
         """Return the routes of *event_type*."""
         return self.by_type.get(event_type, ())
+
+    def by_id(self, route_id: str) -> Route | None:
+        """Return the route of that id, if there is one today."""
+        routes = (route for its in self.by_type.values() for route in its)
+        return next((route for route in routes if route.row.id == route_id), None)
 
 
 def load_routes(path: Path, templates: Templates) -> RoutingTable:
@@ -97,7 +152,14 @@ def load_routes(path: Path, templates: Templates) -> RoutingTable:
             problems.append(file.problem(("routes", index, error.field), str(error)))
     if problems:
         raise ConfigurationError(problems)
-    return RoutingTable({event_type: tuple(routes) for event_type, routes in by_type.items()}, file)
+    remembered: dict[str, list[Unless]] = {}
+    for one in dict.fromkeys(one for row in rows for one in row.unless):
+        remembered.setdefault(one.type, []).append(one)
+    return RoutingTable(
+        {event_type: tuple(routes) for event_type, routes in by_type.items()},
+        file,
+        {event_type: tuple(its) for event_type, its in remembered.items()},
+    )
 
 
 class _WrongField(Exception):
@@ -124,7 +186,38 @@ def _route(row: RouteRow, templates: Templates) -> Route:
         condition = compile_condition(row.when, model) if row.when else None
     except ValueError as error:
         raise _WrongField("when", str(error)) from error
-    return Route(row, template, condition)
+    return Route(row, template, condition, _timing(row, model, template))
+
+
+def _timing(row: RouteRow, model: type[EventData], template: Template) -> At | None:
+    if row.delay is not None and row.at is not None:
+        raise _WrongField("at", "stands beside delay; a route has one of them")
+    if template.lane is Lane.URGENT and (row.delay is not None or row.at is not None):
+        raise _WrongField("delay" if row.delay else "at", f"template {row.template} is urgent, and urgent never waits")
+    for index, one in enumerate(row.unless):
+        _check_unless(f"unless[{index}]", one, row.event)
+    if row.at is None:
+        return None
+    try:
+        at = parse_at(row.at)
+    except ValueError as error:
+        raise _WrongField("at", str(error)) from error
+    times = [path for path, kind in types_of(model, "data").items() if kind in (datetime, date)]
+    if at.path not in times:
+        there = f"its times are {', '.join(times)}" if times else "it names no time"
+        raise _WrongField("at", f"found {at.path!r}, which is no time of {row.event}; {there}")
+    return at
+
+
+def _check_unless(place: str, one: Unless, event: str) -> None:
+    if one.type not in EVENTS:
+        raise _WrongField(place, f"type: found {one.type!r}; {nearest(one.type, EVENTS)}")
+    for name in (event, one.type):
+        fields = fields_of(EVENTS[name], "data")
+        if one.correlate not in fields:
+            raise _WrongField(
+                place, f"correlate: found {one.correlate!r}, which {name} has not; {nearest(one.correlate, fields)}"
+            )
 
 
 def _recipient_paths(model: type[EventData]) -> set[str]:

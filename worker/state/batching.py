@@ -44,6 +44,7 @@ class Batcher(Generic[QuestionT, AnswerT]):
         answer: Answers a batch, in its order; may raise StateUnavailable, which is held out,
             or PermanentError, which reaches only who asked for it.
         most: Questions in one batch.
+        forgets: What nobody waits for any more is not asked; a provider's answer is written down all the same.
     """
 
     def __init__(
@@ -52,10 +53,12 @@ class Batcher(Generic[QuestionT, AnswerT]):
         answer: Callable[[Sequence[QuestionT]], Awaitable[Sequence[AnswerT]]],
         *,
         most: int = 256,
+        forgets: bool = True,
     ) -> None:
         self._what = what
         self._answer = answer
         self._most = most
+        self._forgets = forgets
         self._waiting: deque[tuple[QuestionT, asyncio.Future[AnswerT]]] = deque()
         self._woken = asyncio.Event()
 
@@ -73,7 +76,7 @@ class Batcher(Generic[QuestionT, AnswerT]):
             batch = [self._waiting.popleft() for _ in range(min(self._most, len(self._waiting)))]
             if not self._waiting:
                 self._woken.clear()
-            batch = [(question, future) for question, future in batch if not future.done()]
+            batch = [(question, future) for question, future in batch if not (self._forgets and future.done())]
             if batch:
                 await self._run_one(batch)
 

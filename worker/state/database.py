@@ -6,7 +6,7 @@ Every database error that leaves this folder is `StateUnavailable`, so that who 
 
 import fcntl
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -134,15 +134,19 @@ def _will_pass(error: DBAPIError) -> bool:
 
 
 @asynccontextmanager
-async def open_database(settings: DatabaseSettings) -> AsyncIterator[Database]:
+async def open_database(settings: DatabaseSettings, *, tool: bool = False) -> AsyncIterator[Database]:
     """
     Open the state store; connections close when the block ends.
+
+    Args:
+        settings: Where it is.
+        tool: For an operator's command beside a worker: it keeps no rate, so SQLite may have both.
 
     Raises:
         ConfigurationError: Another process has the SQLite file, or the schema is not of this version.
     """
     url = sa.make_url(settings.url.get_secret_value())
-    with _one_process(url):
+    with nullcontext() if tool else _one_process(url):
         engine = _engine(url, settings)
         try:
             yield Database(engine)

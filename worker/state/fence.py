@@ -1,7 +1,6 @@
 """The fence's transaction: lock, read, decide, write. What is decided is in `worker.delivery.fence`."""
 
-from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import sqlalchemy as sa
@@ -10,10 +9,11 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from worker.delivery.accounts import Account
 from worker.delivery.fence import Ask, Reply, View, decide
-from worker.policy.consent import Act, DatedAct, Suppression
+from worker.state.acts import read_acts
 from worker.state.database import Database
 from worker.state.ledger import Ledger
-from worker.state.tables import accounts, consents, db_now, ledger, projections, suppressions
+from worker.state.tables import accounts, db_now, ledger, projections
+from worker.state.waiting import SeenEvents, Waiting
 
 _LOCK_ACCOUNT = sa.select(accounts).where(accounts.c.name == sa.bindparam("account")).with_for_update()
 _NOW = sa.select(
@@ -28,26 +28,25 @@ _NOW = sa.select(
     .label("live_claims"),
     sa.select(sa.func.min(projections.c.caught_up_at)).scalar_subquery().label("caught_up_at"),
 )
-_ACTS = (
-    sa.select(consents.c.person, consents.c.act, consents.c.purpose, sa.func.max(consents.c.at).label("at"))
-    .where(consents.c.person.in_(sa.bindparam("persons", expanding=True)))
-    .group_by(consents.c.person, consents.c.act, consents.c.purpose)
-    .union_all(
-        sa.select(suppressions.c.person, sa.literal("suppressed"), suppressions.c.scope, suppressions.c.at).where(
-            suppressions.c.person.in_(sa.bindparam("persons", expanding=True))
-        )
-    )
-)
 
 
 class FenceStore:
     """Runs the fence of one account at a time, for a batch of messages."""
 
-    def __init__(self, database: Database, incarnation: str, projection_max_age_s: float) -> None:
+    def __init__(
+        self,
+        database: Database,
+        incarnation: str,
+        projection_max_age_s: float,
+        urgent_accounts: Collection[str] = (),
+    ) -> None:
         self._database = database
         self._ledger = Ledger(database)
+        self._waiting = Waiting(database)
+        self._seen = SeenEvents(database)
         self._incarnation = incarnation
         self._max_age_s = projection_max_age_s
+        self._urgent_accounts = frozenset(urgent_accounts)
 
     async def open_account(self, name: str) -> None:
         """Make the account's row if it is new; its bucket starts empty."""
@@ -65,8 +64,10 @@ class FenceStore:
         """
         async with self._database.transaction() as connection:
             view = await self._read(connection, name, asks)
-            decision = decide(asks, view, name, account, self._incarnation, self._max_age_s)
+            urgent = name in self._urgent_accounts
+            decision = decide(asks, view, name, account, self._incarnation, self._max_age_s, serves_urgent=urgent)
             await self._ledger.write(connection, decision.entries)
+            await self._waiting.write(connection, decision.deferrals)
             changed = accounts.update().where(accounts.c.name == name)
             await connection.execute(
                 changed.values(tokens=decision.tokens, refilled_at=max(view.now, view.refilled_at))
@@ -85,7 +86,7 @@ class FenceStore:
         persons = {ask.person for ask in asks if ask.person is not None}
         await self._database.lock_persons(connection, persons)
         now = (await connection.execute(_NOW, {"account": name})).one()
-        acts, suppressed = await self._acts(connection, persons)
+        acts, suppressed = await read_acts(connection, persons)
         return View(
             now=now.now,
             tokens=account.tokens,
@@ -95,19 +96,6 @@ class FenceStore:
             entries=await self._ledger.load(connection, {ask.message_id for ask in asks}, locked=True),
             acts=acts,
             suppressions=suppressed,
+            seen=await self._seen.read(connection, {name for ask in asks for name in ask.unless}),
             projection_age_s=None if now.caught_up_at is None else now.now - now.caught_up_at,
         )
-
-    async def _acts(
-        self, connection: AsyncConnection, persons: set[str]
-    ) -> tuple[dict[str, list[DatedAct]], dict[str, list[Suppression]]]:
-        acts: dict[str, list[DatedAct]] = defaultdict(list)
-        suppressed: dict[str, list[Suppression]] = defaultdict(list)
-        for person, act, purpose, at in (
-            await connection.execute(_ACTS, {"persons": sorted(persons)}) if persons else ()
-        ):
-            if act == "suppressed":
-                suppressed[person].append(Suppression(purpose, act))
-            else:
-                acts[person].append(DatedAct(Act(act), purpose, at))
-        return acts, suppressed

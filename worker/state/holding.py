@@ -1,11 +1,14 @@
-"""The router's side of the state store: every call waits while the database is away."""
+"""The state store as seen from a stage: every call waits while the database is away."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
+from schemas.messages import Lane
+from worker.delivery.deferrals import Due
 from worker.people import Change, Known
 from worker.state.batching import hold_until_back
 from worker.state.people import People
 from worker.state.projection import Projector
+from worker.state.waiting import SeenEvents, Waiting
 
 
 class HoldingPeople:
@@ -32,3 +35,33 @@ class HoldingProjector:
     async def caught_up(self, behind_s: Mapping[tuple[str, int], float]) -> None:
         """Write down how far behind each partition is."""
         await hold_until_back("projection")(self._projector.caught_up, behind_s)
+
+
+class HoldingMemory:
+    """Remembers events, however long it takes."""
+
+    def __init__(self, seen_events: SeenEvents) -> None:
+        self._seen_events = seen_events
+
+    async def remember(self, seen: Sequence[tuple[str, float]]) -> None:
+        """Note when events happened, by their keyed hash."""
+        await hold_until_back("seen_events")(self._seen_events.remember, seen)
+
+
+class HoldingWaiting:
+    """Hands out messages that are due, however long it takes."""
+
+    def __init__(self, waiting: Waiting) -> None:
+        self._waiting = waiting
+
+    async def take(self, lanes: Collection[Lane], most: int) -> list[Due]:
+        """Return messages that are due; nobody else gets them for a minute."""
+        return await hold_until_back("deferred")(self._waiting.take, lanes, most)
+
+    async def free(self) -> None:
+        """Let messages go that wait for a flood which holds no more."""
+        await hold_until_back("deferred")(self._waiting.free)
+
+    async def moved(self, published: Sequence[Due]) -> None:
+        """Delete what was published, unless it was deferred again."""
+        await hold_until_back("deferred")(self._waiting.moved, published)

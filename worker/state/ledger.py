@@ -1,5 +1,6 @@
 """The ledger's rows: read, and settled by compare and set. The rules are in `worker.delivery.ledger`."""
 
+import asyncio
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import cache
@@ -9,6 +10,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from schemas.messages import Lane
 from schemas.outcomes import OutcomeKind
 from worker.delivery.fence import Claimed
 from worker.delivery.handover import Plan
@@ -83,10 +85,15 @@ class Ledger:
 
 
 class BatchedSettler:
-    """Settles one claim at a time, and writes for all that gathered; waits while the database is away."""
+    """
+    Settles one claim at a time, and writes for all that gathered; waits while the database is away.
+
+    Urgent messages are written apart, so that a code never waits for a batch of offers.
+    """
 
     def __init__(self, ledger: Ledger) -> None:
-        self._batcher: Batcher[Settlement, Entry | None] = Batcher("settle", ledger.settle)
+        self._urgent: Batcher[Settlement, Entry | None] = Batcher("settle", ledger.settle, forgets=False)
+        self._others: Batcher[Settlement, Entry | None] = Batcher("settle", ledger.settle, forgets=False)
 
     async def settle(self, plan: Plan, claimed: Claimed, submitted: Submitted) -> Entry | None:
         """Write down what the submit of *claimed* came to; return the row afterwards."""
@@ -97,11 +104,13 @@ class BatchedSettler:
             burns=plan.refusals_burn,
             outcome=lambda kind: plan.outcome(kind, _REASON_OF.get(kind), submitted),
         )
-        return await self._batcher.ask(settlement)
+        return await (self._urgent if plan.lane is Lane.URGENT else self._others).ask(settlement)
 
     async def run(self) -> None:
         """Write for ever; belongs into a TaskGroup."""
-        await self._batcher.run()
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._urgent.run(), name="settle-urgent")
+            tasks.create_task(self._others.run(), name="settle-others")
 
 
 def _ended(entry: Entry | None) -> Entry | None:

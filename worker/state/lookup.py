@@ -1,10 +1,11 @@
 """What the sender must know of a message before it decides: its ledger row, and whom it is for. One read for many."""
 
+import asyncio
 import time
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from schemas.messages import Message
+from schemas.messages import Lane, Message
 from worker.people import NOBODY, Found
 from worker.state.batching import Batcher
 from worker.state.database import Database
@@ -42,18 +43,26 @@ class Lookup:
 
 
 class BatchedLookup:
-    """Answers for one message at a time, and reads for all that gathered; waits while the database is away."""
+    """
+    Answers for one message at a time, and reads for all that gathered; waits while the database is away.
+
+    Urgent messages are read apart, so that a code never waits for a batch of offers.
+    """
 
     def __init__(self, lookup: Lookup) -> None:
-        self._batcher: Batcher[Question, Found] = Batcher("lookup", lookup.find)
+        self._urgent: Batcher[Question, Found] = Batcher("lookup", lookup.find)
+        self._others: Batcher[Question, Found] = Batcher("lookup", lookup.find)
 
     async def find(self, message: Message) -> Found:
         """Return the ledger's row of *message* and its recipient."""
         began = time.monotonic()
-        found = await self._batcher.ask(Question(message.id, message.recipient))
+        batcher = self._urgent if message.lane is Lane.URGENT else self._others
+        found = await batcher.ask(Question(message.id, message.recipient))
         metrics.child(metrics.LOOKUP_S, message.lane).observe(time.monotonic() - began)
         return found
 
     async def run(self) -> None:
         """Answer for ever; belongs into a TaskGroup."""
-        await self._batcher.run()
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._urgent.run(), name="lookup-urgent")
+            tasks.create_task(self._others.run(), name="lookup-others")

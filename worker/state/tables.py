@@ -125,6 +125,7 @@ ledger = sa.Table(
     sa.Column("ref_since", sa.Double),
     sa.Column("ambiguous", sa.Boolean, nullable=False),
     sa.Column("outcome", sa.LargeBinary),
+    sa.Column("step", sa.Integer, nullable=False, server_default="0"),
     sa.Column("updated_at", sa.Double, nullable=False),
     sa.Index(
         "ledger_claims",
@@ -132,4 +133,68 @@ ledger = sa.Table(
         postgresql_where=sa.text("state = 'claimed'"),
         sqlite_where=sa.text("state = 'claimed'"),
     ),
+)
+
+# Messages that wait: one row each, of the latest step. `taken_until` is a mover's, while it publishes.
+deferred = sa.Table(
+    "deferred",
+    metadata,
+    sa.Column("message_id", sa.Uuid(as_uuid=False), primary_key=True),
+    sa.Column("step", sa.Integer, nullable=False),
+    sa.Column("lane", sa.String(20), nullable=False),
+    sa.Column("due", sa.Double, nullable=False),
+    sa.Column("reason", sa.String(40), nullable=False),
+    sa.Column("template", sa.String(100), nullable=False),
+    sa.Column("recipient", sa.String(40), nullable=False),
+    sa.Column("message", sa.LargeBinary, nullable=False, comment="the lane record's value, personal data sealed"),
+    sa.Column("taken_until", sa.Double, nullable=False, server_default="0"),
+    sa.Index("deferred_due", "lane", "due"),
+    sa.Index(
+        "deferred_flood",
+        "template",
+        postgresql_where=sa.text("reason = 'flood'"),
+        sqlite_where=sa.text("reason = 'flood'"),
+    ),
+)
+
+# When events that some route names under `unless` happened last, by a keyed hash of type and what they have in common.
+seen_events = sa.Table(
+    "seen_events",
+    metadata,
+    sa.Column("name", sa.String(40), primary_key=True),
+    sa.Column("at", sa.Double, nullable=False, comment="the event's own time"),
+    sa.Column("recorded_at", sa.Double, nullable=False),
+)
+
+# Records that an operator gave up: whoever reads one makes it a dead letter.
+skips = sa.Table(
+    "skips",
+    metadata,
+    sa.Column("topic", sa.String(249), primary_key=True),
+    sa.Column("partition", sa.Integer, primary_key=True),
+    sa.Column("offset", sa.BigInteger, primary_key=True),
+    sa.Column("reason", sa.String(200), nullable=False),
+    sa.Column("asked_by", sa.String(100), nullable=False),
+    sa.Column("at", sa.Double, nullable=False),
+    sa.Column("done_at", sa.Double),
+)
+
+# Dead letters that somebody put back or closed; they are shown no more.
+handled_letters = sa.Table(
+    "handled_letters",
+    metadata,
+    sa.Column("topic", sa.String(249), primary_key=True),
+    sa.Column("partition", sa.Integer, primary_key=True),
+    sa.Column("offset", sa.BigInteger, primary_key=True),
+    sa.Column("run", sa.String(40), nullable=False),
+    sa.Column("at", sa.Double, nullable=False),
+)
+
+# Templates and accounts that hold until somebody releases them, because what they send is refused in a flood.
+floods = sa.Table(
+    "floods",
+    metadata,
+    sa.Column("scope", sa.String(120), primary_key=True, comment="template:NAME or account:NAME"),
+    sa.Column("reason", sa.String(40), nullable=False),
+    sa.Column("at", sa.Double, nullable=False),
 )

@@ -20,6 +20,12 @@ RECORDS_READ = Counter(
 MESSAGES_ROUTED = Counter("sms_messages_routed_total", "Messages put on a lane by the router.", ["lane", "route"])
 RULE_FAILURES = Counter("sms_rule_failures_total", "People whom a condition could not judge.", ["route"])
 MESSAGES_READ = Counter("sms_messages_read_total", "Messages read from a lane.", ["lane"])
+MOVED = Counter("sms_messages_moved_total", "Deferred messages put on their lane's due topic.", ["lane"])
+WAITING = Gauge(
+    "sms_messages_waiting",
+    "Messages deferred, by why; the whole deployment's, as the state store says.",
+    ["lane", "reason"],
+)
 MESSAGES_IN_FLIGHT = Gauge("sms_messages_in_flight", "Messages a sender works on now.", ["lane"])
 OUTCOMES = Counter(
     "sms_outcomes_total",
@@ -55,12 +61,30 @@ SEGMENT_MISMATCH = Counter(
     "Texts that the provider counts in other segments than we do.",
     ["account"],
 )
+FLOODS_FOUND = Counter("sms_floods_total", "Times a template or account began to hold.", ["reason"])
+FLOODS = Gauge(
+    "sms_flood_held", "1 for a template or account that holds until `dead-letters release`.", ["scope", "reason"]
+)
 ACCOUNT_HOLDS = Counter("sms_account_holds_total", "Times an account was held.", ["account", "reason"])
+CONCURRENCY_LIMIT = Gauge(
+    "sms_concurrency_limit", "Requests that this process may have under way at once.", ["account"]
+)
 FENCE_QUEUE = Gauge("sms_fence_queue", "Messages waiting for the fence.", ["account"])
 
 LAG = Gauge("sms_lag_records", "Records not read or not finished.", ["source", "topic"])
+WATCHDOG = Counter(
+    "sms_watchdog_total", "Times a runner stood still though it could have moved.", ["source", "symptom"]
+)
+LOOP_LATE_S = Histogram("sms_loop_late_seconds", "How late the event loop came to a timer.", buckets=LATENCY_S)
+OUT_OF_RANGE = Counter(
+    "sms_offsets_out_of_range_total", "Times a partition's log had not the offset that was next.", ["source", "topic"]
+)
+RECORDS_LOST = Counter(
+    "sms_records_lost_total", "Records that their topic dropped before they were read.", ["source", "topic"]
+)
 REBALANCES = Gauge("sms_rebalances", "Assignments since the start.", ["source"])
 HELD_WRITES = Gauge("sms_kafka_writes_held", "1 while Kafka does not take what is written.", ["stage"])
+TASKS = Gauge("sms_tasks", "Tasks of the event loop.")
 INFO = Gauge("sms_worker_info", "1, with what is running.", ["version", "deployment"])
 
 

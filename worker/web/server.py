@@ -1,7 +1,8 @@
-"""`/metrics`, `/healthz`, `/readyz`."""
+"""`/metrics`, `/healthz`, `/readyz`, `/why-stuck`."""
 
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
+from typing import Any
 
 from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
@@ -10,9 +11,10 @@ from worker.errors import ConfigurationError, Problem
 from worker.settings import WebSettings
 
 Readiness = Callable[[], Mapping[str, bool]]
+WhyStuck = Callable[[], list[dict[str, Any]]]
 
 
-def _application(ready: Readiness, before_scrape: Callable[[], None]) -> web.Application:
+def _application(ready: Readiness, before_scrape: Callable[[], None], why: WhyStuck) -> web.Application:
     async def metrics(_: web.Request) -> web.Response:
         before_scrape()
         return web.Response(body=generate_latest(), headers={"Content-Type": CONTENT_TYPE_LATEST})
@@ -26,20 +28,26 @@ def _application(ready: Readiness, before_scrape: Callable[[], None]) -> web.App
             {"ready": all(parts.values()), "parts": parts}, status=200 if all(parts.values()) else 503
         )
 
+    async def why_stuck(_: web.Request) -> web.Response:
+        return web.json_response(why())
+
     application = web.Application()
-    application.add_routes([web.get("/metrics", metrics), web.get("/healthz", healthz), web.get("/readyz", readyz)])
+    pages = {"/metrics": metrics, "/healthz": healthz, "/readyz": readyz, "/why-stuck": why_stuck}
+    application.add_routes([web.get(path, page) for path, page in pages.items()])
     return application
 
 
 @asynccontextmanager
-async def open_web(settings: WebSettings, ready: Readiness, before_scrape: Callable[[], None]) -> AsyncIterator[int]:
+async def open_web(
+    settings: WebSettings, ready: Readiness, before_scrape: Callable[[], None], why: WhyStuck
+) -> AsyncIterator[int]:
     """
     Listen until the block ends; gives the port, which is a free one for port 0.
 
     Raises:
         ConfigurationError: Somebody else listens there.
     """
-    runner = web.AppRunner(_application(ready, before_scrape), access_log=None, shutdown_timeout=1)
+    runner = web.AppRunner(_application(ready, before_scrape, why), access_log=None, shutdown_timeout=1)
     await runner.setup()
     try:
         site = web.TCPSite(runner, settings.host, settings.port)

@@ -1,0 +1,87 @@
+"""What operators do beside a running worker: ask why nothing moves, and give a record up."""
+
+import asyncio
+import json
+
+from tests.world import World, open_world, terminal
+from worker.records import Place
+
+
+async def until_stuck(world: World, state: set[str]) -> dict[str, object]:
+    """Return what why-stuck says of the transactional lane once something waits there."""
+    for _ in range(100):
+        told = await world.command("why-stuck", "--url", f"http://127.0.0.1:{world.port()}", "--json")
+        rows = [
+            row for row in json.loads(told.stdout) if row["source"] == "sender-transactional" and row["state"] in state
+        ]
+        if rows:
+            return rows[0]
+        await asyncio.sleep(0.1)
+    raise AssertionError("nothing waits")
+
+
+async def test_why_stuck_names_the_record_and_skip_makes_it_a_dead_letter(servers, tmp_path) -> None:
+    """The provider answers 500 to one number for ever: its recipient's next message waits behind it until it is skipped."""
+    async with open_world(tmp_path, **servers) as world, world.process():
+        poison = {"phone": "+33600000500"}
+        await world.publish("order.shipped", poison)
+        row = await until_stuck(world, {"submit", "fence", "settle"})
+        assert row["offset"] is not None
+        assert row["key"] not in ("", None)
+        assert "+336" not in json.dumps(row)
+
+        place = Place(row["topic"], row["partition"], row["offset"])
+        told = await world.command(
+            "skip", place.topic, str(place.partition), str(place.offset), "--reason", "500 for ever"
+        )
+        assert "skipped" in told.stderr
+        (letter,) = await world.read("sms.transactional.dlq", lambda found: len(found) >= 1)
+        (audit,) = await world.read("sms.audit", lambda found: len(found) >= 1)
+
+        await world.publish("order.shipped", {"phone": "+33671000001"})
+        outcomes = await world.outcomes(1)
+        await asyncio.sleep(1.5)
+        again = await world.command("skip", *map(str, place), "--reason", "again", expect=1)
+
+    headers = dict(letter.headers)
+    assert headers["x-dlq-reason"] == b"skipped"
+    assert headers["x-dlq-error"] == b"an operator gave it up: 500 for ever"
+    told = json.loads(audit.value)
+    assert (told["action"], told["topic"], told["offset"], told["reason"]) == (
+        "skip",
+        place.topic,
+        place.offset,
+        "500 for ever",
+    )
+    assert "accepted" in {kind for kinds in terminal(outcomes).values() for kind in kinds}
+    assert "is finished" in again.stderr
+
+
+async def test_an_input_record_can_be_given_up_before_it_is_read(servers, tmp_path) -> None:
+    async with open_world(tmp_path, **servers) as world:
+        async with world.worker():
+            pass  # makes the keys
+        await world.publish("order.shipped", {"phone": "+33671000001"})
+        (record,) = await world.read("orders.events", lambda found: len(found) >= 1)
+        told = await world.command("skip", *map(str, record.place), "--reason", "not wanted", "--wait", "0")
+        async with world.worker():
+            (letter,) = await world.read("sms.router.dlq", lambda found: len(found) >= 1)
+
+    assert "nobody has so far" in told.stderr
+    assert dict(letter.headers)["x-dlq-reason"] == b"skipped"
+    assert not world.provider.requests
+
+
+async def test_a_fetch_task_that_died_silently_is_noticed_and_the_client_rebuilt(servers, tmp_path) -> None:
+    async with open_world(tmp_path, **servers) as world, world.worker() as worker:
+        await world.publish("order.shipped", {"phone": "+33671000001"})
+        await world.outcomes(1)
+        broken = worker._stage.runners["sender-transactional"].source
+        broken._consumer._fetcher._fetch_task.cancel()
+        while worker._stage.runners["sender-transactional"].source is broken:
+            await asyncio.sleep(0.1)
+
+        await world.publish("order.shipped", {"phone": "+33671000002"})
+        outcomes = await world.outcomes(2, 60)
+    assert {tuple(kinds) for kinds in terminal(outcomes).values()} == {("accepted",)}
+    assert max(world.provider.requests.values()) == 1

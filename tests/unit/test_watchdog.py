@@ -1,0 +1,112 @@
+"""When standing still is a fault, and what is done about it."""
+
+import asyncio
+import threading
+import time
+
+import pytest
+
+from tests.fakes import ManualClock
+from worker.errors import BrokerUnavailable, Stuck
+from worker.settings import WatchdogSettings
+from worker.watchdog import EXIT_BLOCKED, LoopGuard, Sight, Watchdog
+
+SETTINGS = WatchdogSettings(stuck_s=60, away_s=600, blocked_s=1)
+STUCK = Sight(unmoved_s=5)
+
+
+class Runner:
+    def __init__(self, error: Exception | None = None) -> None:
+        self.rebuilt, self.error = 0, error
+
+    async def rebuild(self) -> None:
+        self.rebuilt += 1
+        if self.error:
+            raise self.error
+
+
+def dog(*sights: Sight, runner: Runner | None = None) -> Watchdog:
+    seen = iter([*sights, *[sights[-1]] * 10_000])
+    return Watchdog("lane", runner or Runner(), lambda: next(seen), lambda: None, SETTINGS, ManualClock())
+
+
+def acts_after(sight: Sight, seconds: int = 5_000) -> int | None:
+    """Return after how many seconds of *sight* the watchdog acts."""
+    its = dog(sight)
+    return next((second for second in range(1, seconds) if its.note(sight, 1.0)), None)
+
+
+@pytest.mark.parametrize(
+    ("sight", "seconds"),
+    [
+        pytest.param(Sight(), None, id="all is finished"),
+        pytest.param(Sight(fetch_dead=True), 1, id="the client's fetch task ended"),
+        pytest.param(Sight(fetch_dead=True, away=True), 1, id="it ended while the broker was away"),
+        pytest.param(Sight(assigned=False), 60, id="no assignment"),
+        pytest.param(Sight(lag=3, idle_s=9), 60, id="lag and no record"),
+        pytest.param(Sight(lag=3, idle_s=0.2), None, id="lag and records"),
+        pytest.param(STUCK, 60, id="the watermark does not move"),
+        pytest.param(Sight(refused_s=9), 60, id="commits are refused"),
+        pytest.param(Sight(unmoved_s=99, throttled=True), None, id="it waits for its rate"),
+        pytest.param(Sight(lag=3, idle_s=99, paused=True), None, id="enough waits in memory"),
+        pytest.param(Sight(unmoved_s=99, away=True), 660, id="the database is away"),
+        pytest.param(Sight(silent=True), 660, id="the broker answers nothing"),
+    ],
+)
+def test_its_clock_runs_only_while_progress_is_possible(sight: Sight, seconds: int | None) -> None:
+    assert acts_after(sight) == seconds
+
+
+def test_whatever_moves_sets_it_back() -> None:
+    its = dog(STUCK)
+    for _ in range(59):
+        assert not its.note(STUCK, 1.0)
+
+    its.note(Sight(), 1.0)
+
+    assert not any(its.note(STUCK, 1.0) for _ in range(59))
+
+
+async def test_the_client_is_rebuilt_once_and_then_the_process_ends(monkeypatch) -> None:
+    monkeypatch.setattr("worker.watchdog.give_up_after", lambda _: None)
+    runner = Runner()
+
+    with pytest.raises(Stuck, match="a new client has not helped"):
+        await dog(STUCK, runner=runner).run()
+
+    assert runner.rebuilt == 1
+
+
+async def test_a_client_that_cannot_be_rebuilt_ends_the_process() -> None:
+    with pytest.raises(Stuck, match="no new client can connect"):
+        await dog(STUCK, runner=Runner(BrokerUnavailable("away"))).run()
+
+
+async def test_a_loop_that_does_nothing_ends_the_process() -> None:
+    ended = threading.Event()
+    codes = []
+
+    def end(code: int) -> None:
+        codes.append(code)
+        ended.set()
+
+    guard = LoopGuard(1.0, end)
+    beating = asyncio.create_task(guard.beat(asyncio.sleep))
+    await asyncio.sleep(0.1)
+    began = time.monotonic()
+    while not ended.is_set() and time.monotonic() - began < 20:
+        time.sleep(0.05)  # the loop is blocked, and the thread must see it
+    beating.cancel()
+
+    assert codes == [EXIT_BLOCKED]
+
+
+async def test_a_loop_that_runs_ends_nothing() -> None:
+    codes = []
+    guard = LoopGuard(1.0, codes.append)
+    beating = asyncio.create_task(guard.beat(asyncio.sleep))
+
+    await asyncio.sleep(3)
+    beating.cancel()
+
+    assert codes == []

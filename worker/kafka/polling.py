@@ -1,0 +1,126 @@
+"""What every runner does alike: poll in a task that is never cancelled, commit regularly, end in order, start over once."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import NamedTuple
+
+import structlog
+
+from worker.kafka.assigned import Assigned
+from worker.kafka.source import Source
+from worker.progress import Step
+from worker.records import Place
+
+log = structlog.get_logger(__name__)
+RETIRE_S = 15.0
+
+
+class Unfinished(NamedTuple):
+    """
+    The oldest unfinished record of a partition.
+
+    Attributes:
+        since: Monotonic seconds when it came to *step*.
+        behind: Another record of its key is being worked on.
+    """
+
+    assigned: Assigned
+    offset: int
+    key: bytes | None
+    step: Step
+    since: float
+    behind: bool = False
+
+
+class Polling:
+    """
+    A source with its poller and committer.
+
+    Args:
+        make_source: Given what to do before partitions go, returns a source; called again for a rebuilt client.
+    """
+
+    def __init__(
+        self, make_source: Callable[[Callable[[], Awaitable[None]]], Source], *, commit_every_s: float
+    ) -> None:
+        self._make_source = make_source
+        self.source = make_source(self.before_revoke)
+        self._commit_every_s = commit_every_s
+        self._tasks: asyncio.TaskGroup | None = None
+        self._poller: asyncio.Task[None] | None = None
+        self._rebuilding = asyncio.Lock()
+        self.stopping = False
+
+    async def poll_once(self, source: Source, tasks: asyncio.TaskGroup) -> None:
+        """Read and work once."""
+        raise NotImplementedError
+
+    async def drain(self, drain_s: float) -> None:
+        """Finish what is under way, within *drain_s*."""
+        raise NotImplementedError
+
+    async def before_revoke(self) -> None:
+        """Finish what can be finished quickly; the whole group waits."""
+        raise NotImplementedError
+
+    async def let_go(self, place: Place) -> None:
+        """Stop working on a record; it is begun again."""
+        raise NotImplementedError
+
+    def unfinished(self) -> list[Unfinished]:
+        """Return the oldest unfinished record of each partition."""
+        raise NotImplementedError
+
+    async def run(self, stop: asyncio.Event, drain_s: float) -> None:
+        """Read and handle until *stop*; then finish what is under way, within *drain_s*, and commit."""
+        async with asyncio.TaskGroup() as tasks:
+            self._tasks = tasks
+            committer = tasks.create_task(self._commit_regularly(), name=f"committer-{self.source.name}")
+            self._start_poller()
+            await stop.wait()
+            self.stopping = True
+            if self._poller is not None:
+                await asyncio.wait({self._poller}, timeout=drain_s)
+            await self.drain(drain_s)
+            committer.cancel()
+            if self._poller is not None:
+                self._poller.cancel()
+        await self.source.stop()
+
+    async def rebuild(self) -> None:
+        """
+        Put a new client in place of one that seems broken; attempts that run go on, and their keys stay theirs.
+
+        Raises:
+            BrokerUnavailable: The new one cannot connect.
+        """
+        async with self._rebuilding:
+            if not self.stopping:
+                await self._rebuild()
+
+    async def _rebuild(self) -> None:
+        broken, poller = self.source, self._poller
+        log.warning("kafka.client_rebuilt", source=broken.name)
+        self.source = self._make_source(self.before_revoke)
+        self.source.flights = broken.flights
+        broken.abandon()
+        stopping = asyncio.create_task(broken.stop(), name=f"stop-{broken.name}")
+        await asyncio.wait({stopping, poller} if poller else {stopping}, timeout=RETIRE_S)
+        if poller is not None and not poller.done():
+            poller.cancel()  # its client is given up, so there is no guard left to spoil
+        await self.source.start()
+        self._start_poller()
+
+    def _start_poller(self) -> None:
+        if self._tasks is not None and not self.stopping:
+            self._poller = self._tasks.create_task(self._poll(self.source), name=f"poller-{self.source.name}")
+
+    async def _poll(self, source: Source) -> None:
+        tasks = self._tasks
+        while tasks is not None and not self.stopping and source is self.source:
+            await self.poll_once(source, tasks)
+
+    async def _commit_regularly(self) -> None:
+        while True:
+            await asyncio.sleep(self._commit_every_s)
+            await self.source.commit()

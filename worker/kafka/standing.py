@@ -1,0 +1,89 @@
+"""How far a source has come, and whether its client still works: what can be seen of it without asking the broker."""
+
+import time
+from collections.abc import Callable, Iterable, Mapping
+
+from aiokafka import AIOKafkaConsumer
+from aiokafka.structs import TopicPartition
+
+from worker.kafka.assigned import Assigned
+
+FRESH_MS = 5_000
+
+
+class Standing:
+    """
+    Looks at a consumer.
+
+    Args:
+        topics: That it reads.
+        assigned: The assignments that stand.
+        paused: Whether fetching is stopped because enough waits.
+    """
+
+    def __init__(
+        self,
+        consumer: AIOKafkaConsumer,
+        topics: Iterable[str],
+        assigned: Callable[[], Mapping[TopicPartition, Assigned]],
+        paused: Callable[[], bool],
+    ) -> None:
+        self._consumer = consumer
+        self._topics = tuple(topics)
+        self._assigned = assigned
+        self._paused = paused
+
+    def lag(self) -> dict[str, int]:
+        """Return unread and unfinished records by topic, as far as the last fetch knew."""
+        lag: dict[str, int] = dict.fromkeys(self._topics, 0)
+        for key, each in self._assigned().items():
+            end = self._consumer.highwater(key) or 0
+            start = each.tracker.committable if each.tracker.unfinished else self.position(key)
+            lag[key.topic] += max(0, end - start)
+        return lag
+
+    def behind_s(self) -> dict[tuple[str, int], float]:
+        """
+        Return how far behind the end of the log each partition is, in seconds, where that is known.
+
+        0 where everything has been read and finished, by a fetch of the last seconds: if the broker is away, nobody knows.
+        """
+        now_ms, behind = time.time() * 1000, {}
+        for key, each in self._assigned().items():
+            end, fetched_ms = self._consumer.highwater(key), self._consumer.last_poll_timestamp(key)
+            fresh = fetched_ms is not None and now_ms - fetched_ms < FRESH_MS
+            if fresh and end is not None and not each.tracker.unfinished and self.position(key) >= end:
+                behind[key.topic, key.partition] = 0.0
+            elif fresh and each.finished_ms is not None:
+                behind[key.topic, key.partition] = max(0.001, (now_ms - each.finished_ms) / 1000)
+        return behind
+
+    def caught_up(self) -> bool:
+        """Return whether everything there is has been read and finished; false while nothing is assigned."""
+        behind = self.behind_s()
+        return bool(behind) and len(behind) == len(self._assigned()) and not any(behind.values())
+
+    def unread(self, assigned: Assigned) -> int:
+        """Return how many offsets of a partition have not been read, as far as the last fetch knew."""
+        end, stable = self._consumer.highwater(assigned.key) or 0, self._consumer.last_stable_offset(assigned.key)
+        # What belongs to a transaction that is still open cannot be read, and is nobody's fault here.
+        readable = min(end, stable) if stable is not None and stable >= 0 else end
+        return max(0, readable - self.position(assigned.key))
+
+    def fetch_is_dead(self) -> bool:
+        """Return whether the client's own fetch task has ended, which it tells nobody."""
+        fetcher = getattr(self._consumer, "_fetcher", None)
+        task = getattr(fetcher, "_fetch_task", None)
+        return task is not None and task.done()
+
+    def broker_answers(self) -> bool:
+        """Return whether any partition was fetched of late; true while none is assigned or all are paused."""
+        if self._paused() or not self._assigned():
+            return True
+        fetched = [self._consumer.last_poll_timestamp(key) for key in self._assigned()]
+        return any(ms is not None and time.time() * 1000 - ms < FRESH_MS for ms in fetched)
+
+    def position(self, key: TopicPartition) -> int:
+        """Return the next offset to read, as the client has it now; markers and gaps are behind it."""
+        position: int | None = self._consumer._subscription.subscription.assignment.state_value(key)._position  # noqa: SLF001
+        return position or 0

@@ -1,0 +1,73 @@
+"""What operators asked for, as this process last heard: kept up to date by a service, and read without waiting."""
+
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Protocol
+
+import structlog
+
+from worker.clock import Clock
+from worker.errors import BrokerUnavailable, DeadLetterReason, PermanentError, StateRefused, StateUnavailable
+from worker.records import Place, Record
+from worker.telemetry import metrics
+
+log = structlog.get_logger(__name__)
+EVERY_S = 1.0
+
+
+class Book(Protocol):
+    """Where it is written down."""
+
+    async def skips(self) -> Mapping[Place, str]:
+        """Return every record that was given up, with the reason."""
+
+    async def floods(self) -> Mapping[str, str]:
+        """Return what holds, and why."""
+
+
+class Operations:
+    """
+    What operators asked for.
+
+    Attributes:
+        on_skip: Called with the place of each record that is newly given up.
+    """
+
+    def __init__(self, book: Book, clock: Clock) -> None:
+        self._book = book
+        self._clock = clock
+        self._skips: Mapping[Place, str] = {}
+        self._floods: Mapping[str, str] = {}
+        self.on_skip: list[Callable[[Place], Awaitable[None]]] = []
+
+    async def run(self) -> None:
+        """Hear for ever; belongs into a TaskGroup."""
+        while True:
+            await self.hear()
+            await self._clock.sleep(EVERY_S)
+
+    async def hear(self) -> None:
+        """Ask the state store once; while it is away, what was heard last stands."""
+        try:
+            skips, self._floods = await self._book.skips(), await self._book.floods()
+        except (StateUnavailable, StateRefused):
+            return
+        new, self._skips = skips.keys() - self._skips.keys(), skips
+        metrics.FLOODS.clear()
+        for scope, reason in self._floods.items():
+            metrics.FLOODS.labels(scope, reason).set(1)
+        for place in sorted(new):
+            log.warning("operator.skip", **place._asdict())
+            for tell in self.on_skip:
+                try:
+                    await tell(place)
+                except BrokerUnavailable:
+                    log.warning("operator.skip_waits", **place._asdict())  # it is skipped when it is read next
+
+    def given_up(self, record: Record) -> PermanentError | None:
+        """Return why *record* is to be a dead letter, if an operator gave it up."""
+        reason = self._skips.get(record.place) if self._skips else None
+        return None if reason is None else PermanentError(DeadLetterReason.SKIPPED, f"an operator gave it up: {reason}")
+
+    def flood(self, scope: str) -> str | None:
+        """Return why *scope* (`template:NAME`, `account:NAME`) holds, if it does."""
+        return self._floods.get(scope)

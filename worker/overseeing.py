@@ -1,0 +1,133 @@
+"""What every runner is doing now: for the watchdog, and for whoever asks why nothing moves."""
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import structlog
+
+from worker.kafka.polling import Unfinished
+from worker.parts.shared import Runner, Shared, Stage
+from worker.progress import Step
+from worker.watchdog import Sight, Watchdog
+
+log = structlog.get_logger(__name__)
+MARGIN_S = 30.0
+# What an account may make a message wait for; a fence that does not answer is no such thing.
+ACCOUNT_WAITS = frozenset({"held", "rate", "in_flight", "concurrency", "projection"})
+WAITS = {
+    Step.DECIDING: "the router's look-ups and decisions",
+    Step.LOOKUP: "ledger, contact and key from the database",
+    Step.SUBMIT: "the provider's answer",
+    Step.SETTLE: "the database, to write down the provider's answer",
+    Step.PUBLISH: "Kafka, to take what came of it",
+    Step.UNDER_WAY: "the same message, which another record of this process is delivering",
+}
+
+
+class Overseer:
+    """
+    Looks at the runners of one process.
+
+    Args:
+        database_answers: Whether the state store answered last.
+    """
+
+    def __init__(self, shared: Shared, stage: Stage, database_answers: Callable[[], bool]) -> None:
+        self._shared = shared
+        self._stage = stage
+        self._database_answers = database_answers
+
+    def watchdogs(self) -> dict[str, Watchdog]:
+        """Return a watchdog for each runner."""
+        configuration, clock = self._shared.configuration, self._shared.clock
+        settings = configuration.settings.watchdog
+        # Somebody else's claim may be waited for until its lease is over.
+        longest_s = max(account.lease_s for account in configuration.accounts.accounts.values()) + MARGIN_S
+        settings = settings.model_copy(update={"stuck_s": max(settings.stuck_s, longest_s)})
+        return {
+            f"watchdog-{name}": Watchdog(str(name), runner, self._looker(name), self._teller(name), settings, clock)
+            for name, runner in self._stage.runners.items()
+        }
+
+    def look(self, name: str) -> Sight:
+        """Return what is to be seen of a runner."""
+        runner, now = self._stage.runners[name], time.monotonic()
+        source, unfinished = runner.source, runner.unfinished()
+        oldest = min(unfinished, key=_moved, default=None)
+        waits = {queue.waits_for for queue in self._stage.queues}
+        held = any(sink.held for sink in self._stage.sinks.values())
+        return Sight(
+            fetch_dead=source.standing.fetch_is_dead(),
+            assigned=source.ready.is_set(),
+            lag=0 if unfinished else sum(map(source.standing.unread, source.assignments())),
+            idle_s=now - source.last_record_at,
+            unmoved_s=now - _moved(oldest) if oldest else 0.0,
+            throttled=oldest is not None and oldest.step in (Step.FENCE, Step.QUEUED) and bool(waits & ACCOUNT_WAITS),
+            paused=source.paused,
+            silent=not source.standing.broker_answers(),
+            away=held or "state" in waits or not self._database_answers(),
+            refused_s=now - source.refused_since if source.refused_since is not None else 0.0,
+        )
+
+    def why(self) -> list[dict[str, Any]]:
+        """Return, for each partition, its oldest unfinished record, where that is, since when, and what it waits for."""
+        return [row for name in self._stage.runners for row in self._why(str(name), self._stage.runners[name])]
+
+    def _why(self, name: str, runner: Runner) -> list[dict[str, Any]]:
+        source, now = runner.source, time.monotonic()
+        if not source.ready.is_set():
+            return [{"source": name, "state": "no_assignment", "waits_for": "its group to rebalance"}]
+        unfinished = {each.assigned: each for each in runner.unfinished()}
+        rows = []
+        for assigned in source.assignments():
+            row = {"source": name, "topic": assigned.key.topic, "partition": assigned.key.partition}
+            its = unfinished.get(assigned)
+            row |= {
+                "committed": assigned.committed,
+                "unread": source.standing.unread(assigned),
+                "offset": None,
+                "state": "idle",
+            }
+            if its is not None:
+                row |= {
+                    "offset": its.offset,
+                    "key": None if its.key is None else self._key(name, its.key),
+                    "state": its.step.value,
+                    "since_s": round(now - its.since, 1),
+                    "waits_for": self._waits_for(its),
+                }
+            elif row["unread"]:
+                row |= {"state": "paused" if source.paused else "fetching", "waits_for": "the broker"}
+            rows.append(row)
+        return rows
+
+    def _key(self, name: str, key: bytes) -> str:
+        """Return a lane's key, which is a hash already, or the keyed hash of another team's."""
+        return key.decode() if name.startswith("sender-") else self._shared.pepper.name("key", key.hex())
+
+    def _waits_for(self, its: Unfinished) -> str:
+        if its.step is Step.QUEUED:
+            return "an earlier record of its key" if its.behind else "a free slot"
+        if its.step is Step.FENCE:
+            waits = [f"{queue.waits_for} of account {queue.name}" for queue in self._stage.queues if queue.waits_for]
+            return ", ".join(waits) or "the fence"
+        away = " (it does not answer)" if not self._database_answers() and its.step is not Step.SUBMIT else ""
+        return WAITS[its.step] + away
+
+    def _looker(self, name: str) -> Callable[[], Sight]:
+        return lambda: self.look(name)
+
+    def _teller(self, name: str) -> Callable[[], None]:
+        def tell() -> None:
+            for row in self._why(str(name), self._stage.runners[name]):
+                if row["state"] != "idle":
+                    log.error("watchdog.why", **row)
+            for flight in self._stage.runners[name].source.flights.dump():
+                log.error("watchdog.flight_record", runner=str(name), **flight)
+
+        return tell
+
+
+def _moved(its: Unfinished) -> float:
+    return max(its.since, its.assigned.moved_at)

@@ -1,0 +1,111 @@
+"""The router's parts: one for each intake that has topics."""
+
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AsyncExitStack
+
+from worker.clock import Clock
+from worker.kafka.batched import BatchRunner, Handle
+from worker.kafka.clients import make_producer
+from worker.kafka.sink import Sink, open_sink
+from worker.kafka.source import Source
+from worker.parts.shared import DRAIN_S, URGENT_DRAIN_S, Shared, Stage, source_maker
+from worker.records import Record
+from worker.replaying.returning import ReplayRouter
+from worker.router import GivingUp, Router
+from worker.routing.deciding import Deciding
+from worker.settings import Intake
+from worker.state.batching import hold_until_back
+from worker.state.holding import HoldingMemory, HoldingPeople, HoldingProjector
+from worker.state.projection import Projector
+from worker.state.waiting import SeenEvents
+
+CAUGHT_UP_EVERY_S = 2.0
+REPLAYS_AT_ONCE = 50
+
+
+async def open_router(shared: Shared, stage: Stage, stack: AsyncExitStack) -> None:
+    """Add a router for each intake that has topics, and one for dead letters on their way back."""
+    settings = shared.configuration.settings
+    projector = Projector(shared.database, shared.people, shared.pepper)
+    if (control := settings.intakes.get(Intake.CONTROL)) is not None:
+        stage.first_start = await projector.begin([topic.name for topic in control.topics])
+    for intake, its in settings.intakes.items():
+        if its.topics:
+            sink = stage.sinks[intake] = await stack.enter_async_context(open_sink(make_producer(settings.kafka)))
+            telling = _telling(HoldingProjector(projector), shared.clock) if intake is Intake.CONTROL else None
+            urgent, starts = intake is Intake.URGENT, {topic.name: topic.start for topic in its.topics}
+            stage.runners[intake] = BatchRunner(
+                source_maker(shared, f"router-{intake}", starts, urgent=urgent),
+                noting_skips(
+                    shared, _router(shared, intake, intake, projector, sink, shared.operations.given_up).handle
+                ),
+                poll_records=its.poll_records,
+                revoke_drain_s=URGENT_DRAIN_S if urgent else DRAIN_S,
+                commit_every_s=settings.kafka.commit_every_s,
+                after_poll=telling,
+            )
+
+    sink = stage.sinks["replay"] = await stack.enter_async_context(open_sink(make_producer(settings.kafka)))
+    stage.runners["replay"] = BatchRunner(
+        source_maker(shared, "router-replay", {shared.topics.replay: "earliest"}, urgent=False),
+        _replay_router(shared, projector, sink).handle,
+        poll_records=REPLAYS_AT_ONCE,
+        revoke_drain_s=DRAIN_S,
+        commit_every_s=settings.kafka.commit_every_s,
+    )
+
+
+def _replay_router(shared: Shared, projector: Projector, sink: Sink) -> ReplayRouter:
+    intakes = shared.configuration.settings.intakes
+    routers = {intake: _router(shared, "replay", intake, projector, sink, lambda _: None) for intake in intakes}
+    of_topic = {topic.name: intake for intake, its in intakes.items() for topic in its.topics}
+    letters = shared.topics.router_dead_letters
+    return ReplayRouter(HoldingPeople(shared.people), of_topic, routers, sink, letters)
+
+
+def _router(shared: Shared, name: str, intake: Intake, projector: Projector, sink: Sink, given_up: GivingUp) -> Router:
+    settings = shared.configuration.settings
+    inputs = {topic.name: topic for topic in settings.intakes[intake].topics}
+    return Router(
+        name,
+        Deciding(intake, settings.deployment, inputs, shared.configuration.table, shared.pepper),
+        HoldingPeople(shared.people),
+        HoldingProjector(projector),
+        HoldingMemory(SeenEvents(shared.database)),
+        sink,
+        shared.topics,
+        shared.outcomes,
+        shared.pepper,
+        shared.clock,
+        given_up,
+    )
+
+
+def noting_skips(shared: Shared, handle: Handle) -> Handle:
+    """Return *handle*, which also notes that records that were given up have their dead letters."""
+
+    async def noting(records: Sequence[Record]) -> Awaitable[object]:
+        acknowledged = await handle(records)
+        given_up = [record for record in records if shared.operations.given_up(record)]
+        return _then_note(shared, acknowledged, given_up) if given_up else acknowledged
+
+    return noting
+
+
+async def _then_note(shared: Shared, acknowledged: Awaitable[object], given_up: Sequence[Record]) -> None:
+    await acknowledged
+    for record in given_up:
+        await hold_until_back("skips")(shared.operating.skipped, record.place)
+
+
+def _telling(projector: HoldingProjector, clock: Clock) -> Callable[[Source], Awaitable[None]]:
+    """Write down, every two seconds, up to when consent is known."""
+    told_at = float("-inf")
+
+    async def tell(source: Source) -> None:
+        nonlocal told_at
+        if clock.monotonic() - told_at >= CAUGHT_UP_EVERY_S and (behind := source.standing.behind_s()):
+            await projector.caught_up(behind)
+            told_at = clock.monotonic()
+
+    return tell

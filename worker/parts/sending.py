@@ -1,0 +1,127 @@
+"""The sender's parts: accounts that several lanes share, a sender for each lane, and the mover."""
+
+import uuid
+from collections.abc import Awaitable, Callable, Collection
+from contextlib import AsyncExitStack
+
+import structlog
+
+from schemas.messages import Category, Lane
+from worker.delivery.accounts import Account
+from worker.delivery.attempts import Attempts
+from worker.delivery.handover import Handover
+from worker.delivery.queue import FenceQueue
+from worker.delivery.verdicts import Provider
+from worker.floods import Floods, template_scope
+from worker.kafka.clients import make_producer
+from worker.kafka.keyed import KeyedRunner
+from worker.kafka.sink import open_sink
+from worker.letters import LaneLetters
+from worker.messages import message_in
+from worker.mover import Mover
+from worker.parts.shared import DRAIN_S, URGENT_DRAIN_S, Shared, Stage, source_maker
+from worker.policy.checking import Checking
+from worker.providers.octopush import open_octopush
+from worker.providers.simulation import Simulation
+from worker.records import Record
+from worker.sender import Sender
+from worker.settings import DeliveryMode
+from worker.state.batching import hold_until_back
+from worker.state.fence import FenceStore
+from worker.state.holding import HoldingPeople, HoldingWaiting
+from worker.state.ledger import BatchedSettler, Ledger
+from worker.state.lookup import BatchedLookup, Lookup
+from worker.state.waiting import Waiting
+from worker.telemetry import metrics
+
+log = structlog.get_logger(__name__)
+
+
+async def open_senders(shared: Shared, stage: Stage, lanes: Collection[Lane], stack: AsyncExitStack) -> None:
+    """Add a sender for each of *lanes*."""
+    configuration, settings = shared.configuration, shared.configuration.settings
+    lookup = BatchedLookup(Lookup(shared.database, shared.people))
+    settler = BatchedSettler(Ledger(shared.database))
+    stage.services |= {"lookup": lookup.run, "settler": settler.run}
+    handovers = await _open_accounts(shared, stage, settler, stack)
+    checking = Checking.of(
+        configuration,
+        shared.pepper,
+        lambda template: shared.operations.flood(template_scope(template)) is not None,
+    )
+    holds = hold_until_back("floods").wraps(shared.operating.hold)
+    floods = Floods(holds, lambda scope: shared.operations.flood(scope) is not None)
+    for lane in lanes:
+        name, topics = f"sender-{lane}", shared.topics
+        sink = stage.sinks[name] = await stack.enter_async_context(open_sink(make_producer(settings.kafka)))
+        people, letters_topic = HoldingPeople(shared.people), topics.lane_dead_letters(lane)
+        letters = LaneLetters(lane, letters_topic, people, sink, shared.outcomes, shared.pepper, shared.clock)
+        sender = Sender(lookup, checking, handovers, sink, shared.outcomes, letters, floods, shared.clock)
+        due, urgent = topics.lane_due(lane), lane is Lane.URGENT
+        stage.runners[name] = KeyedRunner(
+            source_maker(shared, name, {due: "earliest", topics.lane(lane): "earliest"}, urgent=urgent, first=[due]),
+            _counting(lane, _giving_up(shared, letters, sender.handle)),
+            settings.lane(lane),
+            revoke_drain_s=URGENT_DRAIN_S if urgent else DRAIN_S,
+            commit_every_s=settings.kafka.commit_every_s,
+        )
+    waiting, sinks = HoldingWaiting(Waiting(shared.database)), stage.sinks
+    mover = Mover(lanes, waiting, lambda lane: sinks[f"sender-{lane}"], shared.topics, shared.clock)
+    stage.services["mover"] = mover.run
+
+
+def _giving_up(
+    shared: Shared, letters: LaneLetters, handle: Callable[[Record], Awaitable[None]]
+) -> Callable[[Record], Awaitable[None]]:
+    """Return *handle*, which makes a dead letter of what an operator gave up."""
+
+    async def handled(record: Record) -> None:
+        if (error := shared.operations.given_up(record)) is None:
+            await handle(record)
+            return
+        await letters.put(record, error, message_in(record))
+        await hold_until_back("skips")(shared.operating.skipped, record.place)
+
+    return handled
+
+
+def _counting(lane: Lane, handle: Callable[[Record], Awaitable[None]]) -> Callable[[Record], Awaitable[None]]:
+    read = metrics.child(metrics.MESSAGES_READ, lane)
+
+    async def counted(record: Record) -> None:
+        read.inc()
+        await handle(record)
+
+    return counted
+
+
+async def _open_accounts(
+    shared: Shared, stage: Stage, settler: BatchedSettler, stack: AsyncExitStack
+) -> dict[Category, Handover]:
+    """Open each account once, however many categories use it."""
+    accounts, settings, clock = shared.configuration.accounts, shared.configuration.settings, shared.clock
+    incarnation = uuid.uuid4().hex
+    urgent = accounts.of(Category.TRANSACTIONAL)[0]  # urgent templates are transactional
+    fences = FenceStore(shared.database, incarnation, settings.projection_max_age_s, [urgent])
+
+    async def hold(name: str, seconds: float, reason: str) -> None:
+        metrics.child(metrics.ACCOUNT_HOLDS, name, reason).inc()
+        log.warning("account.held", account=name, seconds=round(seconds, 2), reason=reason)
+        await hold_until_back("hold")(fences.hold, name, seconds, reason)
+
+    opened: dict[str, Handover] = {}
+    for name in dict.fromkeys(accounts.of(category)[0] for category in Category):
+        account = accounts.accounts[name]
+        await fences.open_account(name)
+        queue = FenceQueue(name, account, fences, clock)
+        provider = await _open_provider(name, account, settings.delivery.mode, stack)
+        opened[name] = Handover(incarnation, queue, Attempts(name, account, provider, clock, hold), settler, clock)
+        stage.queues.append(queue)
+        stage.services[f"fence-{name}"] = queue.run
+    return {category: opened[accounts.of(category)[0]] for category in Category}
+
+
+async def _open_provider(name: str, account: Account, mode: DeliveryMode, stack: AsyncExitStack) -> Provider:
+    if mode is DeliveryMode.SIMULATE:
+        return Simulation()
+    return await stack.enter_async_context(open_octopush(account, *account.credentials.read(name)))

@@ -1,0 +1,108 @@
+"""What both roles use, and what they fill: a stage of runners, services, queues and sinks."""
+
+from collections.abc import Awaitable, Callable, Collection, Mapping
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field
+from typing import Literal
+
+from worker.clock import Clock
+from worker.delivery.queue import FenceQueue
+from worker.kafka.batched import BatchRunner
+from worker.kafka.clients import make_consumer
+from worker.kafka.keyed import KeyedRunner
+from worker.kafka.sink import Sink
+from worker.kafka.source import Source
+from worker.operations import Operations
+from worker.results import Outcomes
+from worker.routing.loading import Configuration
+from worker.sealing import Pepper, load_key_ring, load_pepper
+from worker.state.clock import StateClock
+from worker.state.database import Database, check_schema, open_database
+from worker.state.operating import Operating
+from worker.state.people import People
+from worker.topics import Topics
+
+# The slowest member of a group stops every member; ledger and active keys make longer draining needless.
+URGENT_DRAIN_S, DRAIN_S = 1.0, 5.0
+
+Runner = BatchRunner | KeyedRunner
+
+
+@dataclass
+class Stage:
+    """
+    What a role runs.
+
+    Attributes:
+        runners: What reads Kafka, by name.
+        services: What answers them in the background; none ever ends by itself.
+        queues: Where messages wait for the fence.
+        sinks: What writes to Kafka, by name.
+        first_start: No contact or consent was ever projected.
+    """
+
+    runners: dict[str, Runner] = field(default_factory=dict)
+    services: dict[str, Callable[[], Awaitable[None]]] = field(default_factory=dict)
+    queues: list[FenceQueue] = field(default_factory=list)
+    sinks: dict[str, Sink] = field(default_factory=dict)
+    first_start: bool = False
+
+
+@dataclass(frozen=True)
+class Shared:
+    """
+    What both roles use.
+
+    Attributes:
+        clock: Whose time of day is the database's.
+        operating: Where is written what operators asked for.
+        operations: The same, as this process last heard.
+    """
+
+    configuration: Configuration
+    clock: StateClock
+    pepper: Pepper
+    database: Database
+    people: People
+    outcomes: Outcomes
+    topics: Topics
+    operating: Operating
+    operations: Operations
+
+
+async def open_shared(configuration: Configuration, clock: Clock, stack: AsyncExitStack) -> Shared:
+    """Read the secrets, open the state store, and make sure that it is ours."""
+    settings = configuration.settings
+    ring = load_key_ring(settings.key_ring_file, create=not settings.production)
+    pepper = load_pepper(settings.pepper_file, create=not settings.production)
+    database = await stack.enter_async_context(open_database(settings.database))
+    await check_schema(database, settings.database.url.get_secret_value())
+    await database.claim_identity(settings.deployment, pepper)
+    told = StateClock(clock, database)
+    await told.set()
+    topics = Topics(settings.kafka.prefix)
+    outcomes = Outcomes(topics.outcomes, settings.deployment)
+    operating = Operating(database)
+    operations = Operations(operating, told)
+    await operations.hear()
+    people = People(database, ring)
+    return Shared(configuration, told, pepper, database, people, outcomes, topics, operating, operations)
+
+
+def source_maker(
+    shared: Shared,
+    name: str,
+    starts: Mapping[str, Literal["earliest", "latest"]],
+    *,
+    urgent: bool,
+    first: Collection[str] = (),
+) -> Callable[[Callable[[], Awaitable[None]]], Source]:
+    """Return what makes the source called *name*: a consumer and a group of its own."""
+    kafka = shared.configuration.settings.kafka
+    drain_s = URGENT_DRAIN_S if urgent else DRAIN_S
+
+    def make(before_revoke: Callable[[], Awaitable[None]]) -> Source:
+        consumer = make_consumer(kafka, f"{kafka.prefix}-{name}", drain_s=drain_s, urgent=urgent)
+        return Source(name, consumer, starts, before_revoke, first=first)
+
+    return make

@@ -1,0 +1,54 @@
+"""What a record is waiting for right now, so that whoever asks why nothing moves gets an answer."""
+
+import time
+from contextvars import ContextVar
+from enum import StrEnum
+
+
+class Step(StrEnum):
+    """Where a record is on its way: the closed list behind `why-stuck`."""
+
+    QUEUED = "queued"
+    DECIDING = "deciding"
+    LOOKUP = "lookup"
+    FENCE = "fence"
+    SUBMIT = "submit"
+    SETTLE = "settle"
+    PUBLISH = "publish"
+    UNDER_WAY = "under_way_elsewhere"
+
+
+class Progress:
+    """
+    One record's.
+
+    Attributes:
+        step: Where it is.
+        since: Monotonic seconds when it got there.
+    """
+
+    __slots__ = ("since", "step")
+
+    def __init__(self) -> None:
+        self.step = Step.QUEUED
+        self.since = time.monotonic()
+
+    def at(self, step: Step) -> None:
+        """Note that the record has come to *step*."""
+        self.step = step
+        self.since = time.monotonic()
+
+
+_current: ContextVar[Progress | None] = ContextVar("progress", default=None)
+
+
+def follow(progress: Progress) -> None:
+    """Let what this task does from now on be noted in *progress*."""
+    _current.set(progress)
+
+
+def at(step: Step) -> None:
+    """Note where this task's record is, if somebody follows it."""
+    progress = _current.get()
+    if progress is not None:
+        progress.at(step)

@@ -1,0 +1,188 @@
+"""What today's rules would decide for a dead letter: the worker's own code on the state as it is, without a side effect."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from schemas.messages import Category, Message
+from worker.delivery.ledger import State
+from worker.errors import DeadLetterReason, PermanentError
+from worker.messages import may_be_new, read_message
+from worker.people import NOBODY, Found, Known
+from worker.policy.checking import Checking
+from worker.policy.consent import check_consent
+from worker.policy.verdicts import Defer, Reason, Refuse
+from worker.records import Record
+from worker.replaying.letters import MOST_REPLAYS, ROUTER_STAGE, Letter
+from worker.results import restore
+from worker.routing.deciding import Deciding, GivenUp, Ignored, Projected, Routed, Unrouted
+from worker.sealing import Erased
+from worker.state.acts import read_acts
+from worker.state.lookup import Lookup, Question
+from worker.tools import Tools
+
+WOULD_SEND, FAILS_AGAIN, ENDED, EXPIRED = "would be sent", "would fail again", "has ended already", "has expired"
+ERASED, NOT_WHOLE, QUARANTINED = "person is forgotten", "original is not kept whole", "quarantined"
+DOUBT = "may have been sent already"
+PROJECTED, NOBODY_TOLD, REFUSED, WAITS = (
+    "would be projected",
+    "nobody would be told",
+    "would be suppressed",
+    "would wait",
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Judgement:
+    """
+    What would come of a letter.
+
+    Attributes:
+        decision: One of the phrases above; of an event with several messages, the most consequential.
+        detail: A reason code.
+        original: What it was; None if it cannot be had back.
+        message: If it is a lane's.
+        quarantined: It failed again after three replays.
+        anew: Messages that have expired, were surely never sent, and may go under a new id.
+        segments: That would be sent.
+        cost: Of them, in the account's currency, where the account has a price.
+    """
+
+    letter: Letter
+    decision: str
+    detail: str = ""
+    original: Record | None = None
+    message: Message | None = None
+    marketing: bool = False
+    quarantined: bool = False
+    anew: tuple[Message, ...] = ()
+    segments: int = 0
+    cost: float = 0.0
+
+
+class Judge:
+    """Judges letters, some hundred at a time."""
+
+    def __init__(self, tools: Tools) -> None:
+        self._tools = tools
+        configuration = tools.configuration
+        settings = configuration.settings
+        self._lookup = Lookup(tools.database, tools.people)
+        self._checking = Checking.of(configuration, tools.pepper)
+        self._deciding: dict[str, Deciding] = {}
+        for intake, its in settings.intakes.items():
+            inputs = {topic.name: topic for topic in its.topics}
+            deciding = Deciding(intake, settings.deployment, inputs, configuration.table, tools.pepper)
+            self._deciding |= dict.fromkeys(inputs, deciding)
+
+    async def judge(self, letters: Sequence[Letter]) -> list[Judgement]:
+        """
+        Return what would come of *letters*, in order.
+
+        Raises:
+            StateUnavailable: The database does not answer.
+        """
+        known = await self._tools.people.load({letter.sealed_for for letter in letters})
+        return [await self._judge(letter, known.get(letter.sealed_for, NOBODY)) for letter in letters]
+
+    async def _judge(self, letter: Letter, who: Known) -> Judgement:
+        if not letter.is_whole:
+            return Judgement(letter=letter, decision=NOT_WHOLE)
+        if who.key is None:
+            return Judgement(letter=letter, decision=ERASED)
+        try:
+            original = restore(letter.record, who.key)
+        except Erased:
+            return Judgement(letter=letter, decision=ERASED)
+        if letter.stage == ROUTER_STAGE:
+            judged = await self._judge_event(letter, original)
+        else:
+            judged = await self._judge_record(letter, original)
+        return replace(judged, quarantined=letter.replays >= MOST_REPLAYS)
+
+    async def _judge_record(self, letter: Letter, original: Record) -> Judgement:
+        try:
+            message = read_message(original)
+        except PermanentError as error:
+            return Judgement(letter=letter, decision=FAILS_AGAIN, detail=error.code, original=original)
+        return await self._judge_message(letter, original, message.model_copy(update={"waiting_for": None}))
+
+    async def _judge_event(self, letter: Letter, original: Record) -> Judgement:
+        deciding = self._deciding.get(original.topic)
+        if deciding is None:
+            return Judgement(letter=letter, decision=FAILS_AGAIN, detail="its topic is read no more", original=original)
+        read = deciding.read(original)
+        known = await self._tools.people.load(read.subjects(), create_keys=True)
+        match deciding.decide(read, known):
+            case GivenUp(error):
+                return Judgement(letter=letter, decision=FAILS_AGAIN, detail=error.code, original=original)
+            case Projected():
+                return Judgement(letter=letter, decision=PROJECTED, original=original)
+            case Unrouted(_, reason):
+                return Judgement(letter=letter, decision=NOBODY_TOLD, detail=reason, original=original)
+            case Ignored():
+                return Judgement(letter=letter, decision=NOBODY_TOLD, detail="unknown type", original=original)
+            case Routed(messages):
+                return await self._judge_messages(letter, original, messages)
+
+    async def _judge_messages(self, letter: Letter, original: Record, messages: Sequence[Message]) -> Judgement:
+        judged = [await self._judge_message(letter, original, message) for message in messages]
+        ranks = (WOULD_SEND, WAITS, FAILS_AGAIN, DOUBT, EXPIRED, REFUSED, ENDED)
+        first = min(judged, key=lambda one: ranks.index(one.decision) if one.decision in ranks else len(ranks))
+        return Judgement(
+            letter=letter,
+            decision=first.decision,
+            detail=first.detail,
+            original=original,
+            marketing=any(one.marketing for one in judged),
+            segments=sum(one.segments for one in judged),
+            cost=sum(one.cost for one in judged),
+            anew=tuple(message for one in judged for message in one.anew),
+        )
+
+    async def _judge_message(self, letter: Letter, original: Record, message: Message) -> Judgement:
+        (found,) = await self._lookup.find([Question(message.id, message.recipient)])
+        decision, detail, segments = await self._decide(message, found)
+        _, account = self._tools.configuration.accounts.of(message.category)
+        template = self._tools.configuration.templates.by_id.get(message.template)
+        return Judgement(
+            letter=letter,
+            decision=decision,
+            detail=detail,
+            original=original,
+            message=message,
+            marketing=message.category is Category.MARKETING,
+            anew=(message,) if decision == EXPIRED and may_be_new(message, template) else (),
+            segments=segments,
+            cost=segments * (account.price_per_segment or 0.0),
+        )
+
+    async def _decide(self, message: Message, found: Found) -> tuple[str, str, int]:
+        entry = found.entry
+        if entry is not None and entry.fingerprint != message.event.fingerprint:
+            return FAILS_AGAIN, DeadLetterReason.ID_REUSED, 0
+        if entry is not None and entry.is_settled:
+            return ENDED, entry.state.value, 0
+        if message.template not in self._tools.configuration.templates.by_id:
+            return FAILS_AGAIN, DeadLetterReason.UNKNOWN_TEMPLATE, 0
+        doubtful = entry is not None and (entry.ambiguous or entry.state is not State.RELEASED)
+        try:
+            checked = self._checking.check(message, found.known, self._tools.clock.now())
+        except PermanentError as error:
+            return FAILS_AGAIN, error.code, 0
+        match checked.verdict:
+            case Refuse(_, reason):
+                expired = DOUBT if doubtful else EXPIRED
+                return (expired if reason is Reason.EXPIRED else REFUSED), reason, 0
+            case Defer(_, reason):
+                return WAITS, reason, 0
+        if refused := await self._consent(message, checked.person):
+            return REFUSED, refused, 0
+        return WOULD_SEND, "", checked.text.segmentation.segments if checked.text else 0
+
+    async def _consent(self, message: Message, person: str | None) -> str | None:
+        if person is None:
+            return None
+        async with self._tools.database.reading() as connection:
+            acts, suppressed = await read_acts(connection, {person})
+        verdict = check_consent(acts[person], suppressed[person], self._checking.template(message).purpose)
+        return verdict.reason if isinstance(verdict, Refuse) else None

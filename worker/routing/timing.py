@@ -1,0 +1,100 @@
+"""When a route's message may go, and what makes it pointless meanwhile: `delay`, `at` and `unless`."""
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from typing import Annotated, Any
+
+from pydantic import BeforeValidator, Field
+
+from schemas.events import EventData
+from worker.config_files import Config
+from worker.errors import DeadLetterReason, PermanentError
+from worker.sealing import Pepper
+
+UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
+LONGEST = timedelta(days=366)
+_AT = re.compile(r"^(?P<path>data(?:\.[a-z_]\w*)+)(?:\s*(?P<sign>[+-])\s*(?P<duration>\S+))?$")
+
+
+def parse_duration(value: object) -> object:
+    """Return `45m` as a duration; anything else as it is, for pydantic to read (ISO 8601: PT45M)."""
+    found = re.fullmatch(r"(\d+)\s*([smhdw])", value.strip()) if isinstance(value, str) else None
+    return timedelta(**{UNITS[found[2]]: int(found[1])}) if found else value
+
+
+Duration = Annotated[timedelta, BeforeValidator(parse_duration), Field(gt=timedelta(0), le=LONGEST)]
+DataPath = Annotated[str, Field(pattern=r"^data(\.[a-z_]\w*)+$")]
+
+
+class Unless(Config):
+    """
+    An event that makes a waiting message pointless.
+
+    Attributes:
+        type: Of that event.
+        correlate: What both events must have alike: `data.cart_id`.
+    """
+
+    type: str
+    correlate: DataPath
+
+    def name(self, value: object, pepper: Pepper) -> str:
+        """Return the keyed hash under which such an event is remembered."""
+        return pepper.name("seen", f"{self.type}\x1f{self.correlate}\x1f{value}")
+
+    def value(self, data: EventData) -> object:
+        """Return what *data* has at `correlate`; None if it is left out."""
+        return look_up(data, self.correlate)
+
+
+@dataclass(frozen=True, slots=True)
+class At:
+    """A time that the event names, moved by a duration: `data.starts_at - 24h`."""
+
+    path: str
+    shift: timedelta
+
+    def time(self, data: EventData) -> datetime:
+        """
+        Return the time in UTC.
+
+        Raises:
+            PermanentError: The event has no time there, or one that no calendar has.
+        """
+        found = look_up(data, self.path)
+        if not isinstance(found, date):
+            raise PermanentError(DeadLetterReason.RULE_FAILED, "this event leaves it empty", field=self.path)
+        found = found if isinstance(found, datetime) else datetime(found.year, found.month, found.day, tzinfo=UTC)
+        try:
+            return found + self.shift
+        except OverflowError as error:
+            raise PermanentError(DeadLetterReason.RULE_FAILED, "is out of range", field=self.path) from error
+
+
+def parse_at(written: str) -> At:
+    """
+    Return `data.starts_at - 24h` as a time.
+
+    Raises:
+        ValueError: It reads otherwise.
+    """
+    found = _AT.match(written.strip())
+    shift = parse_duration(found["duration"]) if found and found["duration"] else timedelta(0)
+    if found is None or not isinstance(shift, timedelta):
+        raise ValueError(f"found {written!r}; write a time of the event and a duration: data.starts_at - 24h")
+    return At(found["path"], -shift if found["sign"] == "-" else shift)
+
+
+def look_up(data: EventData, path: str) -> Any:
+    """Return the value at *path* (`data.starts_at`), or None."""
+    value: Any = data
+    for step in path.split(".")[1:]:
+        value = getattr(value, step, None)
+    return value
+
+
+def names_of(unless: Iterable[Unless], data: EventData, pepper: Pepper) -> tuple[str, ...]:
+    """Return the keyed hash of each of *unless* that *data* names."""
+    return tuple(one.name(value, pepper) for one in unless if (value := one.value(data)) is not None)
