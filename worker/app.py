@@ -14,6 +14,7 @@ from worker.clock import Clock, SystemClock
 from worker.errors import StateRefused, StateUnavailable
 from worker.kafka.keyed import KeyedRunner
 from worker.kafka.source import Source
+from worker.lifecycle import done_before
 from worker.overseeing import Overseer
 from worker.parts.routing import open_router
 from worker.parts.sending import open_senders
@@ -59,8 +60,8 @@ class Worker:
         self._guard = LoopGuard(settings.watchdog.blocked_s)
         self.port = 0
 
-    async def run(self, stop: asyncio.Event) -> None:
-        """Work until *stop*; then finish what is under way, publish, commit, and return."""
+    async def run(self, stop: asyncio.Event, began: asyncio.Event | None = None) -> None:
+        """Work until *stop*; then finish what is under way, publish, commit, and return. *began* is set once all runs."""
         services = {
             **self._stage.services,
             "database-ping": self._ping,
@@ -75,12 +76,8 @@ class Worker:
                     background.create_task(_forever(dog.run, name), name=name)
                     for name, dog in self.overseer.watchdogs().items()
                 ]
-                log.info(
-                    "worker.running",
-                    runners=[str(name) for name in self._stage.runners],
-                    delivery=self._delivery,
-                    port=self.port,
-                )
+                if began is not None:
+                    began.set()
                 await stop.wait()
                 for task in watching:
                     task.cancel()
@@ -94,15 +91,18 @@ class Worker:
         """Contacts and consents first: what is read next depends on them."""
         others = dict(self._stage.runners)
         if (control := others.pop(Intake.CONTROL, None)) is not None:
-            await control.source.start()
             tasks.create_task(control.run(stop, self._drain_s), name="control")
             await self._catch_up(control.source, stop)
-        await asyncio.gather(*(runner.source.start() for runner in others.values()))
         for name, runner in others.items():
             tasks.create_task(runner.run(stop, self._drain_s), name=name)
+        for runner in self._stage.runners.values():
+            await done_before(stop, runner.joined())
         gc.collect()
         gc.freeze()  # what lives as long as the process is never looked at again
         gc.set_threshold(50_000, 20, 20)
+        if not stop.is_set():
+            names = [str(name) for name in self._stage.runners]
+            log.info("worker.running", runners=names, delivery=self._delivery, port=self.port)
 
     async def _catch_up(self, source: Source, stop: asyncio.Event) -> None:
         """At the very first start nobody's consent is known: read who agreed before anything else is read."""

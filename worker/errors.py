@@ -125,3 +125,10 @@ class ConfigurationError(WorkerError):
     def __init__(self, problems: list[Problem]) -> None:
         super().__init__("\n".join(map(str, problems)))
         self.problems = problems
+
+
+def leaves(error: BaseException) -> list[BaseException]:
+    """Return the exceptions that a group holds, however deep; one that is no group is its own leaf."""
+    if not isinstance(error, BaseExceptionGroup):
+        return [error]
+    return [leaf for one in error.exceptions for leaf in leaves(one)]

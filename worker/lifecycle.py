@@ -3,8 +3,9 @@
 import asyncio
 import os
 import signal
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Coroutine, Iterator
+from contextlib import contextmanager, suppress
+from typing import Any
 
 import structlog
 
@@ -30,3 +31,32 @@ def stop_on_signals() -> Iterator[asyncio.Event]:
     finally:
         for number in SIGNALS:
             loop.remove_signal_handler(number)
+
+
+async def done_before(
+    stop: asyncio.Event, work: Coroutine[Any, Any, None], *, unless: asyncio.Event | None = None
+) -> bool:
+    """
+    Await *work*, and cancel it if *stop* comes first; return whether it was done.
+
+    Args:
+        stop: Ends it.
+        work: What is awaited; what it raises is raised here.
+        unless: Once this is set, *stop* cancels nothing any more.
+    """
+    task = asyncio.ensure_future(work)
+    others = [asyncio.ensure_future(event.wait()) for event in (stop, unless) if event is not None]
+    try:
+        await asyncio.wait({task, *others}, return_when=asyncio.FIRST_COMPLETED)
+        if not task.done() and unless is not None and unless.is_set():
+            await task
+            return True
+        if task.done():
+            task.result()
+            return True
+        return False
+    finally:
+        for other in (*others, task):
+            other.cancel()
+        with suppress(asyncio.CancelledError):
+            await asyncio.wait({task})

@@ -240,6 +240,11 @@ class Settings(BaseSettings):
     web: WebSettings = WebSettings()
     watchdog: WatchdogSettings = WatchdogSettings()
     drain_s: float = Field(default=20, gt=0, description="How long SIGTERM waits for what is under way.")
+    start_patience_s: float = Field(
+        default=120,
+        gt=0,
+        description="How long a start waits for Kafka and the state store; then it fails, with exit code 1.",
+    )
     projection_max_age_s: float = Field(
         default=60, gt=0, description="Marketing holds when consent is known no later than this."
     )

@@ -34,6 +34,7 @@ class Accounts:
     requests: int
     texts: int
     recovery_s: dict[str, list[float]] = field(default_factory=dict)
+    last_words: list[str] = field(default_factory=list)
 
     @property
     def holds(self) -> bool:
@@ -72,6 +73,7 @@ class Accounts:
             ("back", self.went_back),
         ):
             lines += [f"  {name}: {one}" for one in found[:10]]
+        lines += self.last_words
         return "\n".join(lines)
 
 
@@ -101,6 +103,7 @@ def account_for(plan: Any, weather: Any, remembered: dict[str, list]) -> Account
         requests=len(remembered["requests"]),
         texts=len(remembered["texts"]),
         recovery_s=_recovery(weather.faults, remembered["requests"]),
+        last_words=weather.last_words,
     )
 
 

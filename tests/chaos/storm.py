@@ -44,6 +44,7 @@ FAULTS = {
     "database": 3,
     "provider": 4,
 }
+EXPECTED_EXITS = {0, -signal.SIGKILL, -signal.SIGTERM}  # the last: before it could look at signals
 PROVIDER_MODES = ("refuse", "hang", "lose", "slow")
 
 
@@ -77,6 +78,7 @@ class Weather:
     published: int = 0
     outcomes: dict[str, list[str]] = field(default_factory=dict)
     exits: Counter[int] = field(default_factory=Counter)
+    last_words: list[str] = field(default_factory=list)
     went_back: list[str] = field(default_factory=list)
     act: str = "starting"
 
@@ -101,7 +103,12 @@ class Worker:
                     self.process = process
                     code = await process.wait()
                     self._weather.exits[code] += 1
+                if code not in EXPECTED_EXITS:
+                    self._weather.last_words.append(f"{self.name} ended with {code}:\n{self._tail()}")
                 await asyncio.sleep(0.5)
+
+    def _tail(self) -> str:
+        return "\n".join((self._folder / f"{self.name}.log").read_text(errors="replace").splitlines()[-12:])
 
     def signal(self, number: int) -> None:
         if self.process is not None and self.process.returncode is None:

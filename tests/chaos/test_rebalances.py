@@ -47,7 +47,6 @@ class Member:
         self.busy.discard(record.key)
 
     async def run(self) -> None:
-        await self.runner.source.start()
         await self.runner.run(self.stop, 3)
 
 

@@ -21,7 +21,7 @@ from worker.cli import (
     topics,
     why_stuck,
 )
-from worker.errors import ConfigurationError, Stuck, WorkerError
+from worker.errors import ConfigurationError, Stuck, WorkerError, leaves
 from worker.telemetry.log import set_up_logging
 
 EXIT_FAILED, EXIT_CONFIGURATION, EXIT_STUCK = 1, 3, 4
@@ -76,10 +76,10 @@ def main() -> None:
             console.print(str(problem), markup=False)
         sys.exit(EXIT_CONFIGURATION)
     except BaseExceptionGroup as group:
-        leaves = list(_leaves(group))
-        if not all(isinstance(leaf, WorkerError) for leaf in leaves):
+        found = leaves(group)
+        if not all(isinstance(leaf, WorkerError) for leaf in found):
             raise
-        _tell_all(console, leaves)
+        _tell_all(console, found)
     except WorkerError as error:
         _tell_all(console, [error])
 
@@ -94,9 +94,3 @@ def _tell_all(console: Console, errors: list[BaseException]) -> None:
     if any(isinstance(error, Stuck) for error in errors):
         sys.exit(EXIT_STUCK)
     sys.exit(EXIT_CONFIGURATION if any(isinstance(error, ConfigurationError) for error in errors) else EXIT_FAILED)
-
-
-def _leaves(group: BaseExceptionGroup[BaseException]) -> "list[BaseException]":
-    return [
-        leaf for one in group.exceptions for leaf in (_leaves(one) if isinstance(one, BaseExceptionGroup) else [one])
-    ]

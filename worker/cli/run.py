@@ -3,19 +3,18 @@
 from enum import StrEnum
 from typing import Annotated
 
-import structlog
 import typer
 import uvloop
 
 from schemas.messages import Lane
-from worker.app import Role, open_worker
+from worker.app import Role
 from worker.cli.options import DEFAULT_CONFIG, ConfigOption
 from worker.environment import load_settings
 from worker.errors import ConfigurationError
-from worker.kafka.topics import require_topics
 from worker.lifecycle import stop_on_signals
 from worker.routing.loading import Configuration, load_configuration
 from worker.settings import DeliveryMode
+from worker.starting import run_worker
 from worker.state.database import migrate
 from worker.telemetry.log import set_up_logging
 
@@ -29,7 +28,6 @@ class LogLevel(StrEnum):
     ERROR = "ERROR"
 
 
-log = structlog.get_logger(__name__)
 db = typer.Typer(help="The state store's schema.", no_args_is_help=True)
 
 
@@ -48,6 +46,8 @@ def run(
     """
     Run the worker until SIGTERM or Ctrl-C, then finish what is under way and exit 0.
 
+    It waits for Kafka and the state store, if they are away when it starts.
+
     By default one process does everything. In production the urgent sender is a process of its own:
     `sms-worker run --role sender --lane urgent`.
     """
@@ -63,11 +63,8 @@ def run(
 
 
 async def _run(configuration: Configuration, roles: list[Role], lanes: list[Lane]) -> None:
-    for topic in await require_topics(configuration.settings):
-        log.warning("kafka.input_topic_missing", topic=topic)
     with stop_on_signals() as stop:
-        async with open_worker(configuration, roles, lanes) as worker:
-            await worker.run(stop)
+        await run_worker(configuration, roles, lanes, stop)
 
 
 @db.command("upgrade")

@@ -8,6 +8,7 @@ import structlog
 
 from worker.kafka.assigned import Assigned
 from worker.kafka.source import Source
+from worker.lifecycle import done_before
 from worker.progress import Step
 from worker.records import Place
 
@@ -49,7 +50,12 @@ class Polling:
         self._tasks: asyncio.TaskGroup | None = None
         self._poller: asyncio.Task[None] | None = None
         self._rebuilding = asyncio.Lock()
+        self._joined = asyncio.Event()
         self.stopping = False
+
+    async def joined(self) -> None:
+        """Return once the source is a member of its group."""
+        await self._joined.wait()
 
     async def poll_once(self, source: Source, tasks: asyncio.TaskGroup) -> None:
         """Read and work once."""
@@ -72,7 +78,15 @@ class Polling:
         raise NotImplementedError
 
     async def run(self, stop: asyncio.Event, drain_s: float) -> None:
-        """Read and handle until *stop*; then finish what is under way, within *drain_s*, and commit."""
+        """
+        Join the group, read and handle until *stop*; then finish what is under way, within *drain_s*, and commit.
+
+        Raises:
+            BrokerUnavailable: Kafka does not answer at the start.
+        """
+        if not await done_before(stop, self.source.start()):
+            return
+        self._joined.set()
         async with asyncio.TaskGroup() as tasks:
             self._tasks = tasks
             committer = tasks.create_task(self._commit_regularly(), name=f"committer-{self.source.name}")

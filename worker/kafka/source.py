@@ -16,7 +16,7 @@ import structlog
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener
 from aiokafka.errors import CommitFailedError, KafkaError, NoOffsetForPartitionError, OffsetOutOfRangeError
 from aiokafka.structs import OffsetAndMetadata, TopicPartition
-from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_attempt, wait_random_exponential
+from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_delay, wait_random_exponential
 
 from worker.errors import BrokerUnavailable
 from worker.kafka.assigned import Assigned
@@ -27,7 +27,7 @@ from worker.records import Record
 from worker.telemetry import metrics
 
 log = structlog.get_logger(__name__)
-COMMIT_DEADLINE_S = 5.0
+COMMIT_DEADLINE_S, START_DEADLINE_S, POSITIONS_DEADLINE_S = 5.0, 90.0, 60.0
 
 
 class Source:
@@ -60,7 +60,7 @@ class Source:
         self._may_commit = False
         self._persistently = AsyncRetrying(
             retry=retry_if_exception_type(KafkaError),
-            stop=stop_after_attempt(5),
+            stop=stop_after_delay(POSITIONS_DEADLINE_S),
             wait=wait_random_exponential(multiplier=0.1, max=2),
             reraise=True,
         )
@@ -82,15 +82,22 @@ class Source:
         """
         self._consumer.subscribe(topics=list(self._starts), listener=_Listener(self))
         try:
-            await self._consumer.start()
-        except KafkaError as error:
-            await self._consumer.stop()
+            async with asyncio.timeout(START_DEADLINE_S):
+                await self._consumer.start()
+        except (KafkaError, TimeoutError) as error:
+            await self._leave()
             raise BrokerUnavailable(f"Kafka does not answer: {type(error).__name__}") from error
+        except asyncio.CancelledError:
+            await self._leave()
+            raise
 
     async def stop(self) -> None:
         """Commit what is finished and leave the group."""
         await self._commit_last()
         self._may_commit = False
+        await self._leave()
+
+    async def _leave(self) -> None:
         with suppress(TimeoutError):
             async with asyncio.timeout(COMMIT_DEADLINE_S * 2):
                 await self._consumer.stop()
