@@ -122,10 +122,9 @@ class Worker:
                 self._database_answers = False
             await self._clock.sleep(PING_EVERY_S)
 
-    async def _skip(self, place: Place) -> None:
+    async def _skip(self, place: Place) -> bool:
         """Let go of a record that an operator gave up, wherever it is; it is read again, and then becomes a dead letter."""
-        for runner in self._stage.runners.values():
-            await runner.let_go(place)
+        return all([await runner.let_go(place) for runner in self._stage.runners.values()])
 
     async def _beat(self) -> None:
         await self._guard.beat(self._clock.sleep)

@@ -29,7 +29,7 @@ class Operations:
     What operators asked for.
 
     Attributes:
-        on_skip: Called with the place of each record that is newly given up.
+        on_skip: Called with the place of each record that is newly given up; again a second later, if it says false.
     """
 
     def __init__(self, book: Book, clock: Clock) -> None:
@@ -37,7 +37,8 @@ class Operations:
         self._clock = clock
         self._skips: Mapping[Place, str] = {}
         self._floods: Mapping[str, str] = {}
-        self.on_skip: list[Callable[[Place], Awaitable[None]]] = []
+        self.on_skip: list[Callable[[Place], Awaitable[bool]]] = []
+        self._told: set[Place] = set()
 
     async def run(self) -> None:
         """Hear for ever; belongs into a TaskGroup."""
@@ -51,17 +52,20 @@ class Operations:
             skips, self._floods = await self._book.skips(), await self._book.floods()
         except (StateUnavailable, StateRefused):
             return
-        new, self._skips = skips.keys() - self._skips.keys(), skips
+        self._skips = skips
+        self._told &= skips.keys()
+        new = skips.keys() - self._told
         metrics.FLOODS.clear()
         for scope, reason in self._floods.items():
             metrics.FLOODS.labels(scope, reason).set(1)
         for place in sorted(new):
             log.warning("operator.skip", **place._asdict())
-            for tell in self.on_skip:
-                try:
-                    await tell(place)
-                except BrokerUnavailable:
-                    log.warning("operator.skip_waits", **place._asdict())  # it is skipped when it is read next
+            try:
+                if all([await tell(place) for tell in self.on_skip]):
+                    self._told.add(place)
+            except BrokerUnavailable:
+                self._told.add(place)
+                log.warning("operator.skip_waits", **place._asdict())  # it is skipped when it is read next
 
     def given_up(self, record: Record) -> PermanentError | None:
         """Return why *record* is to be a dead letter, if an operator gave it up."""

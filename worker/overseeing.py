@@ -62,7 +62,7 @@ class Overseer:
             assigned=source.ready.is_set(),
             lag=0 if unfinished else sum(map(source.standing.unread, source.assignments())),
             idle_s=now - source.last_record_at,
-            unmoved_s=now - _moved(oldest) if oldest else 0.0,
+            unmoved_s=now - max(_moved(oldest), runner.finished_at if _only_waits(oldest) else 0.0) if oldest else 0.0,
             throttled=oldest is not None and oldest.step in (Step.FENCE, Step.QUEUED) and bool(waits & ACCOUNT_WAITS),
             paused=source.paused,
             silent=not source.standing.broker_answers(),
@@ -127,6 +127,11 @@ class Overseer:
                 log.error("watchdog.flight_record", runner=str(name), **flight)
 
         return tell
+
+
+def _only_waits(its: Unfinished) -> bool:
+    """Return whether it waits for a slot: then any record that is finished is progress."""
+    return its.step is Step.QUEUED and not its.behind
 
 
 def _moved(its: Unfinished) -> float:

@@ -62,6 +62,7 @@ class BatchRunner(Polling):
             done = self._pending.popleft()
             if not done.cancelled():
                 done.result()
+                self.finished_at = time.monotonic()
         if self._after_poll is not None:
             await self._after_poll(source)
 
@@ -82,10 +83,11 @@ class BatchRunner(Polling):
                 found.append(Unfinished(assigned, offset, key, step, self._since))
         return found
 
-    async def let_go(self, place: Place) -> None:
+    async def let_go(self, place: Place) -> bool:
         """Begin the batch that holds a record anew, by a new client, if it is still being decided on."""
         if any(record.place == place for _, record in self._deciding):
             await self.rebuild()
+        return True
 
     async def before_revoke(self) -> None:
         """Wait a moment for what was written."""

@@ -1,6 +1,7 @@
 """Work on many records of a partition at once, one per key; commit the lowest unfinished offset."""
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable
 
 import structlog
@@ -16,6 +17,7 @@ from worker.settings import LaneSettings
 
 log = structlog.get_logger(__name__)
 POLL_WAIT_S = 0.1
+WITH_THE_PROVIDER = frozenset({Step.SUBMIT, Step.SETTLE})  # what came of it must be written down
 LOW_WATER = 0.5  # resume when half of what may wait is gone, so that fetched records are not thrown away
 
 
@@ -85,12 +87,15 @@ class KeyedRunner(Polling):
             found.append(Unfinished(assigned, offset, job.record.key if job else None, step, since, behind))
         return found
 
-    async def let_go(self, place: Place) -> None:
-        """Cancel the attempt at a record; it is the next of its key."""
-        for task, (job, _) in self._running.items():
+    async def let_go(self, place: Place) -> bool:
+        """Cancel the attempt at a record, which is then the next of its key; not while it is with the provider."""
+        for task, (job, progress) in self._running.items():
             if job.record.place == place:
+                if progress.step in WITH_THE_PROVIDER:
+                    return False
                 self._cancelled.add(task)
                 task.cancel()
+        return True
 
     def _throttle(self, source: Source) -> None:
         """Pause above what may wait, by count and by bytes; resume well below it."""
@@ -115,6 +120,7 @@ class KeyedRunner(Polling):
             with bound_contextvars(topic=job.record.topic, partition=job.record.partition, offset=job.record.offset):
                 await self._handle(job.record)
             job.assigned.finished(job.record)
+            self.finished_at = time.monotonic()
         except Stopping:
             log.debug("work.left_unfinished", source=self.source.name)
         except asyncio.CancelledError:

@@ -1,6 +1,7 @@
 """What every runner does alike: poll in a task that is never cancelled, commit regularly, end in order, start over once."""
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable
 from typing import NamedTuple
 
@@ -39,6 +40,9 @@ class Polling:
 
     Args:
         make_source: Given what to do before partitions go, returns a source; called again for a rebuilt client.
+
+    Attributes:
+        finished_at: Monotonic seconds when any record was finished last.
     """
 
     def __init__(
@@ -51,6 +55,7 @@ class Polling:
         self._poller: asyncio.Task[None] | None = None
         self._rebuilding = asyncio.Lock()
         self._joined = asyncio.Event()
+        self.finished_at = time.monotonic()
         self.stopping = False
 
     async def joined(self) -> None:
@@ -69,8 +74,8 @@ class Polling:
         """Finish what can be finished quickly; the whole group waits."""
         raise NotImplementedError
 
-    async def let_go(self, place: Place) -> None:
-        """Stop working on a record; it is begun again."""
+    async def let_go(self, place: Place) -> bool:
+        """Stop working on a record, which is begun again; return false if it cannot be let go right now."""
         raise NotImplementedError
 
     def unfinished(self) -> list[Unfinished]:

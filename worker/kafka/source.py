@@ -124,13 +124,17 @@ class Source:
         except NoOffsetForPartitionError:  # asked before the position was set, which the assignment does itself
             return []
         except OffsetOutOfRangeError as error:
-            await self._begin_again(error.args[0])
+            with suppress(KafkaError):  # a rebalance took it, or the broker is away: the next poll says so again
+                await self._begin_again(error.args[0])
             return []
         except (UnicodeDecodeError, ValueError) as error:
             log.warning("kafka.unreadable_record", source=self.name, error=type(error).__name__)
             under = dict(self._assigned)
             offsets = {key: each.next_offset for key, each in under.items()}
-            found = await step_over(self._consumer, offsets, self.standing.position)
+            try:
+                found = await step_over(self._consumer, offsets, self.standing.position)
+            except KafkaError:  # a rebalance took the partition: whoever has it now meets the record again
+                return []
             # What was assigned anew meanwhile begins at what is committed: this is none of its.
             found = [(key, records) for key, records in found if self._assigned.get(key) is under.get(key)]
             return [pair for key, records in found for pair in self._observe(key, records)]
@@ -187,7 +191,9 @@ class Source:
             if not offsets or not self._may_commit:
                 return
             self._committing = asyncio.create_task(self._commit(offsets), name=f"commit-{self.name}")
-        await asyncio.wait({self._committing}, timeout=COMMIT_DEADLINE_S)
+        _, late = await asyncio.wait({self._committing}, timeout=COMMIT_DEADLINE_S)
+        if late:  # the broker neither takes nor refuses it
+            self.refused_since = self.refused_since or time.monotonic()
 
     async def _commit_last(self) -> None:
         """Commit what is finished by now, after a commit that may be under way."""

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterable, Mapping
+from typing import Any
 
 from aiokafka import AIOKafkaConsumer
 from aiokafka.structs import TopicPartition
@@ -77,13 +78,17 @@ class Standing:
         return task is not None and task.done()
 
     def broker_answers(self) -> bool:
-        """Return whether any partition was fetched of late; true while none is assigned or all are paused."""
-        if self._paused() or not self._assigned():
+        """Return whether any partition was fetched of late; while none is assigned, whether a connection stands."""
+        if not self._assigned():
+            connections: list[Any] = list(self._consumer._client._conns.values())  # noqa: SLF001
+            return any(connection.connected() for connection in connections)
+        if self._paused():
             return True
         fetched = [self._consumer.last_poll_timestamp(key) for key in self._assigned()]
         return any(ms is not None and time.time() * 1000 - ms < FRESH_MS for ms in fetched)
 
     def position(self, key: TopicPartition) -> int:
         """Return the next offset to read, as the client has it now; markers and gaps are behind it."""
-        position: int | None = self._consumer._subscription.subscription.assignment.state_value(key)._position  # noqa: SLF001
-        return position or 0
+        assignment = getattr(self._consumer._subscription.subscription, "assignment", None)  # noqa: SLF001
+        state = assignment.state_value(key) if assignment is not None else None
+        return getattr(state, "_position", None) or 0  # None while a rebalance takes it away

@@ -66,8 +66,9 @@ async def open_senders(shared: Shared, stage: Stage, lanes: Collection[Lane], st
             commit_every_s=settings.kafka.commit_every_s,
         )
     waiting, sinks = HoldingWaiting(Waiting(shared.database)), stage.sinks
-    mover = Mover(lanes, waiting, lambda lane: sinks[f"sender-{lane}"], shared.topics, shared.clock)
-    stage.services["mover"] = mover.run
+    for lane in lanes:  # each by itself: codes that are due never wait for offers
+        mover = Mover([lane], waiting, lambda lane: sinks[f"sender-{lane}"], shared.topics, shared.clock)
+        stage.services[f"mover-{lane}"] = mover.run
 
 
 def _giving_up(
