@@ -4,6 +4,8 @@ import time
 from contextvars import ContextVar
 from enum import StrEnum
 
+from worker.records import Place
+
 
 class Step(StrEnum):
     """Where a record is on its way: the closed list behind `why-stuck`."""
@@ -23,13 +25,15 @@ class Progress:
     One record's.
 
     Attributes:
+        place: Where the record is kept; every log line of its task says so.
         step: Where it is.
         since: Monotonic seconds when it got there.
     """
 
-    __slots__ = ("since", "step")
+    __slots__ = ("place", "since", "step")
 
-    def __init__(self) -> None:
+    def __init__(self, place: Place | None = None) -> None:
+        self.place = place
         self.step = Step.QUEUED
         self.since = time.monotonic()
 
@@ -45,6 +49,12 @@ _current: ContextVar[Progress | None] = ContextVar("progress", default=None)
 def follow(progress: Progress) -> None:
     """Let what this task does from now on be noted in *progress*."""
     _current.set(progress)
+
+
+def current_place() -> Place | None:
+    """Return where this task's record is kept, if somebody follows it."""
+    progress = _current.get()
+    return None if progress is None else progress.place
 
 
 def at(step: Step) -> None:

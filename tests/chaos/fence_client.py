@@ -39,12 +39,11 @@ async def want(queue: FenceQueue, ledger: Ledger, name: str, lane: Lane, ends: f
             reply = await asyncio.wait_for(queue.ask(its), max(0.1, ends + 3 - time.monotonic()))
         except TimeoutError:
             return
-        assert isinstance(reply, Claimed | Settled)
+        assert isinstance(reply, Claimed)
         granted.append((identity, lane.value, segments))
         await asyncio.sleep(random.uniform(0.02, 0.1))
         its = Settlement(
-            message_id=identity,
-            holder=f"{name}:{identity}",
+            claimed=reply.entry,
             answer=Answer.ACCEPTED,
             burns=False,
             outcome=lambda _: b"{}",

@@ -47,6 +47,7 @@ class Attempt:
     answer: Answer | None = None
     payload: bytes = b""
     step: int = 0
+    row: Entry | None = None
 
     @property
     def message(self) -> str:
@@ -289,8 +290,8 @@ class Simulation:
         for one in decision.deferrals:
             self.deferred[one.message_id] = one
         match decision.replies[0]:
-            case Claimed(number):
-                attempt.phase, attempt.attempt = "claimed", number
+            case Claimed(number, entry=row):
+                attempt.phase, attempt.attempt, attempt.row = "claimed", number, row
             case Settled(payload):
                 attempt.phase, attempt.payload = "publish", payload
             case Deferred():
@@ -325,6 +326,8 @@ class Simulation:
     def _settle(self, process: Process, attempt: Attempt) -> None:
         del process
         before = self.entries[attempt.message]
+        if before.state is State.CLAIMED and before.holder == attempt.holder:
+            assert before == attempt.row, "nobody changes a row while its holder holds it"
         after = ledgers.settle(before, attempt.holder, attempt.answer, burns=self.burns)
         if after is None:
             attempt.phase = "ask"

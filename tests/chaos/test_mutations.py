@@ -151,7 +151,7 @@ def a_new_key_for_what_is_ambiguous(patch: pytest.MonkeyPatch) -> None:
 
     def one(ask, entry, *rest):
         reply, written = real_one(ask, entry, *rest)
-        return (Claimed(written[0].attempt, reply.holder) if isinstance(reply, Claimed) else reply), written
+        return (replace(reply, attempt=written[0].attempt) if isinstance(reply, Claimed) else reply), written
 
     patch.setattr(fences, "_decide_one", one)
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import uuid
+from dataclasses import replace
 
 import pytest
 import sqlalchemy as sa
@@ -144,10 +145,11 @@ async def test_the_bucket_starts_empty_and_fills_by_the_database_s_clock(databas
 
 async def test_a_claim_is_settled_once_by_its_holder_alone(fences: FenceStore, database: Database) -> None:
     its, identity = Ledger(database), message_id()
-    await fences.pass_through("a", BIG, [ask(identity, holder="me:1")])
+    (claimed,) = await fences.pass_through("a", BIG, [ask(identity, holder="me:1")])
 
     def settlement(holder: str, answer: Answer, payload: bytes) -> Settlement:
-        return Settlement(message_id=identity, holder=holder, answer=answer, burns=False, outcome=lambda _: payload)
+        row = replace(claimed.entry, holder=holder)
+        return Settlement(claimed=row, answer=answer, burns=False, outcome=lambda _: payload)
 
     (stranger,) = await its.settle([settlement("other:1", Answer.ACCEPTED, b"lie")])
     (mine,) = await its.settle([settlement("me:1", Answer.ACCEPTED, b"true")])
@@ -157,6 +159,25 @@ async def test_a_claim_is_settled_once_by_its_holder_alone(fences: FenceStore, d
     assert (mine.state, mine.outcome) == (State.SENT, b"true")
     assert (again.state, again.outcome) == (State.SENT, b"true")
     assert await fences.pass_through("a", BIG, [ask(identity)]) == [Settled(b"true")]
+
+
+@pytest.mark.parametrize("place", [0, 1, 2])
+async def test_of_several_settlements_of_one_message_only_the_holders_is_written(
+    fences: FenceStore, database: Database, place: int
+) -> None:
+    identity = message_id()
+    (claimed,) = await fences.pass_through("a", BIG, [ask(identity, holder="me:1")])
+    strangers = [replace(claimed.entry, holder=f"other:{n}") for n in range(2)]
+    rows = [*strangers[:place], claimed.entry, *strangers[place:]]
+    batch = [
+        Settlement(claimed=row, answer=Answer.ACCEPTED, burns=False, outcome=lambda _, row=row: row.holder.encode())
+        for row in rows
+    ]
+
+    settled = await Ledger(database).settle(batch)
+
+    assert settled[place].outcome == b"me:1"
+    assert await fences.pass_through("a", BIG, [ask(identity)]) == [Settled(b"me:1")]
 
 
 async def test_a_stop_that_is_committed_is_obeyed_by_the_very_next_fence(projector, fences) -> None:
@@ -222,12 +243,11 @@ async def test_three_processes_share_one_rate_and_one_limit_exactly(postgres, tm
             while clock() < ends:
                 asks = in_order([ask(message_id(), holder=f"{name}:{n}", person=f"p{n}") for n in range(8)])
                 replies = await store.pass_through("a", its, asks)
-                claimed = [one for one, reply in zip(asks, replies, strict=True) if isinstance(reply, Claimed)]
+                claimed = [reply.entry for reply in replies if isinstance(reply, Claimed)]
                 claims.extend((clock(), one.message_id, name) for one in claimed)
                 answers = [
                     Settlement(
-                        message_id=o.message_id,
-                        holder=o.holder,
+                        claimed=o,
                         answer=Answer.ACCEPTED,
                         burns=False,
                         outcome=lambda _: b"",

@@ -112,9 +112,7 @@ async def test_what_may_have_been_sent_never_goes_anew(tools, answer) -> None:
     (reply,) = await tools.fences.pass_through("octopush-transactional", BIG, [asked])
     assert isinstance(reply, Claimed)
     if answer is not None:
-        settlement = Settlement(
-            message_id=id_of(before), holder="me:1", answer=answer, burns=False, outcome=lambda _: b"{}"
-        )
+        settlement = Settlement(claimed=reply.entry, answer=answer, burns=False, outcome=lambda _: b"{}")
         await Ledger(tools.database).settle([settlement])
 
     after = await judged(tools, its)
@@ -151,12 +149,10 @@ async def test_lifting_the_quarantine_lifts_nothing_else(tools) -> None:
 async def test_an_id_that_was_used_twice_has_not_ended_for_the_other_event(tools) -> None:
     its = await letter(tools, code=DeadLetterReason.ID_REUSED)
     identity = id_of(await judged(tools, its))
-    await tools.fences.pass_through(
+    (reply,) = await tools.fences.pass_through(
         "octopush-transactional", BIG, [ask(identity, holder="me:1", person=None, fingerprint="another")]
     )
-    settlement = Settlement(
-        message_id=identity, holder="me:1", answer=Answer.ACCEPTED, burns=False, outcome=lambda _: b"{}"
-    )
+    settlement = Settlement(claimed=reply.entry, answer=Answer.ACCEPTED, burns=False, outcome=lambda _: b"{}")
     await Ledger(tools.database).settle([settlement])
 
     found = await judged(tools, its)

@@ -64,11 +64,12 @@ class Ask:
 
 @dataclass(frozen=True, slots=True)
 class Claimed:
-    """The HTTP call may start, within the account's start window since *asked_at* (monotonic)."""
+    """The HTTP call may start, within the account's start window since *asked_at* (monotonic); *entry* is the row."""
 
     attempt: int
     holder: str
     asked_at: float = 0.0
+    entry: Entry | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,7 +196,7 @@ def _known(ask: Ask, entry: Entry | None, incarnation: str, now: float) -> Reply
     if entry.state is not State.CLAIMED:
         return None
     if entry.holder == ask.holder:  # the answer to this very ask was lost on its way from the database
-        return Claimed(entry.attempt, ask.holder)
+        return Claimed(entry.attempt, ask.holder, entry=entry)
     return None if is_doubtful(entry, incarnation, now) else Busy((entry.lease_until or now) - now)
 
 
@@ -222,13 +223,8 @@ def _decide_one(
         return Wait(1.0, "projection"), []
     if (wait := gate.pass_through(ask)) is not None:
         return wait, []
-    return Claimed(entry.attempt if doubtful and entry else _next(before), ask.holder), [
-        claim(before, ask.holder, name, view.now, account.lease_s)
-    ]
-
-
-def _next(entry: Entry) -> int:
-    return entry.attempt if entry.reuse else entry.attempt + 1
+    claimed = claim(before, ask.holder, name, view.now, account.lease_s)
+    return Claimed(claimed.attempt, ask.holder, entry=claimed), [claimed]
 
 
 def _verdict(ask: Ask, view: View) -> Verdict:

@@ -3,6 +3,7 @@
 import asyncio
 import random
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Protocol
 
 from worker.clock import Clock
@@ -177,7 +178,7 @@ class FenceQueue:
         if not future.done():
             if isinstance(reply, Claimed):
                 self.concurrency.begin()
-            future.set_result(Claimed(reply.attempt, reply.holder, asked_at) if isinstance(reply, Claimed) else reply)
+            future.set_result(replace(reply, asked_at=asked_at) if isinstance(reply, Claimed) else reply)
         return None
 
     async def _decide(self, asks: Sequence[Ask]) -> list[Reply]:

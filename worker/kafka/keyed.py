@@ -5,7 +5,6 @@ import time
 from collections.abc import Awaitable, Callable
 
 import structlog
-from structlog.contextvars import bound_contextvars
 
 from worker.errors import Stopping
 from worker.kafka.polling import Polling, Unfinished
@@ -108,7 +107,7 @@ class KeyedRunner(Polling):
 
     def _fill(self, tasks: asyncio.TaskGroup) -> None:
         while not self._draining and self._scheduler.active < self._limits.slots and (job := self._scheduler.next()):
-            progress = Progress()
+            progress = Progress(job.record.place)
             task = tasks.create_task(self._work(job, progress, tasks), name=f"work-{self.source.name}")
             self._running[task] = job, progress
             task.add_done_callback(self._running.pop)
@@ -117,8 +116,7 @@ class KeyedRunner(Polling):
         follow(progress)
         again, task = False, asyncio.current_task()
         try:
-            with bound_contextvars(topic=job.record.topic, partition=job.record.partition, offset=job.record.offset):
-                await self._handle(job.record)
+            await self._handle(job.record)
             job.assigned.finished(job.record)
             self.finished_at = time.monotonic()
         except Stopping:

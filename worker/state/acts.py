@@ -7,15 +7,16 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from worker.policy.consent import Act, DatedAct, Suppression
+from worker.state.many import among
 from worker.state.tables import consents, suppressions
 
 _ACTS = (
     sa.select(consents.c.person, consents.c.act, consents.c.purpose, sa.func.max(consents.c.at).label("at"))
-    .where(consents.c.person.in_(sa.bindparam("persons", expanding=True)))
+    .where(among(consents.c.person, "persons"))
     .group_by(consents.c.person, consents.c.act, consents.c.purpose)
     .union_all(
         sa.select(suppressions.c.person, sa.literal("suppressed"), suppressions.c.scope, suppressions.c.at).where(
-            suppressions.c.person.in_(sa.bindparam("persons", expanding=True))
+            among(suppressions.c.person, "persons")
         )
     )
 )

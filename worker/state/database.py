@@ -4,6 +4,7 @@ One schema on two engines: SQLite for exactly one process, PostgreSQL for many.
 Every database error that leaves this folder is `StateUnavailable`, so that who asked holds and asks again.
 """
 
+import asyncio
 import fcntl
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager, nullcontext
@@ -38,6 +39,8 @@ class Database:
         self._engine = engine
         self._reading = engine.execution_options(isolation_level="AUTOCOMMIT")
         self.is_postgresql = engine.dialect.name == "postgresql"
+        # SQLite has one writer; whoever waits for it there sleeps in steps, here it is woken.
+        self._writing = nullcontext() if self.is_postgresql else asyncio.Lock()
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[AsyncConnection]:
@@ -51,7 +54,7 @@ class Database:
             StateRefused: It will never take one of these values.
         """
         with _translated():
-            async with self._engine.begin() as connection:
+            async with self._writing, self._engine.begin() as connection:
                 yield connection
 
     @asynccontextmanager

@@ -1,11 +1,12 @@
 """The ledger's rows: read, and settled by compare and set. The rules are in `worker.delivery.ledger`."""
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import cache
 from typing import Any
 
+import orjson
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -19,10 +20,11 @@ from worker.delivery.verdicts import Submitted
 from worker.policy.verdicts import Reason
 from worker.state.batching import Batcher
 from worker.state.database import Database
+from worker.state.many import among, as_stored
 from worker.state.tables import db_now, ledger
 
 _COLUMNS = [ledger.c[column.name] for column in fields(Entry)]
-_SELECT = sa.select(*_COLUMNS).where(ledger.c.message_id.in_(sa.bindparam("ids", expanding=True)))
+_SELECT = sa.select(*_COLUMNS).where(among(ledger.c.message_id, "ids"))
 _REASON_OF = {OutcomeKind.REJECTED: Reason.RECIPIENT_REFUSED, OutcomeKind.UNKNOWN: Reason.ALREADY_SEEN}
 _KIND_OF = {state: kind for kind, state in STATE_OF.items()}
 
@@ -33,13 +35,12 @@ class Settlement:
     What a submit came to.
 
     Attributes:
-        holder: Whose claim it was.
+        claimed: The row as the fence wrote it; nobody else changes it while its holder holds it.
         burns: See `worker.delivery.ledger.settle`.
         outcome: Makes the payload, if the row ends.
     """
 
-    message_id: str
-    holder: str
+    claimed: Entry
     answer: Answer
     burns: bool
     outcome: Callable[[OutcomeKind], bytes]
@@ -72,16 +73,36 @@ class Ledger:
         Raises:
             StateUnavailable: The database does not answer; nothing or everything was written.
         """
+        after = [_after(one) for one in settlements]
         async with self._database.transaction() as connection:
-            rows = await self.load(connection, (one.message_id for one in settlements), locked=True)
-            after = [self._settled(rows, one) for one in settlements]
-            await self.write(connection, [entry for entry in after if entry is not None])
-        return [entry or _ended(rows.get(one.message_id)) for entry, one in zip(after, settlements, strict=True)]
+            won = await self._compare_and_set(connection, settlements, after)
+            others = [one.claimed.message_id for one in settlements if one.claimed.holder not in won]
+            rows = await self.load(connection, others) if others else {}
+        return [
+            entry if one.claimed.holder in won else _ended(rows.get(one.claimed.message_id))
+            for entry, one in zip(after, settlements, strict=True)
+        ]
 
-    def _settled(self, rows: Mapping[str, Entry], one: Settlement) -> Entry | None:
-        before = rows.get(one.message_id)
-        after = settle(before, one.holder, one.answer, burns=one.burns) if before else None
-        return replace(after, outcome=one.outcome(_KIND_OF[after.state])) if after and after.is_settled else after
+    async def _compare_and_set(
+        self, connection: AsyncConnection, settlements: Sequence[Settlement], after: Sequence[Entry]
+    ) -> set[str]:
+        """Write the rows that are still claimed by their holders; return those holders."""
+        pairs = sorted(zip(settlements, after, strict=True), key=lambda pair: pair[1].message_id)
+        rows = [
+            (e.message_id, one.claimed.holder or "", e.state.value, e.reuse, e.ambiguous, e.outcome) for one, e in pairs
+        ]
+        if self._database.is_postgresql:
+            names = ("ids", "holders", "states", "reuses", "ambiguous", "outcomes")
+            columns = {name: [row[place] for row in rows] for place, name in enumerate(names)}
+            return set((await connection.execute(_SETTLE_POSTGRESQL, columns)).scalars())
+        won = set[str]()
+        while rows:  # SQLite returns ids only, so each comes once in a statement
+            holders = {as_stored(identity): holder for identity, holder, *_ in reversed(rows)}
+            its = [row for row in rows if holders[as_stored(row[0])] == row[1]]
+            rows = [row for row in rows if holders[as_stored(row[0])] != row[1]]
+            written = orjson.dumps([[as_stored(i), *rest, o and o.decode()] for i, *rest, o in its]).decode()
+            won |= {holders[i] for i in (await connection.execute(_SETTLE_SQLITE, {"rows": written})).scalars()}
+        return won
 
 
 class BatchedSettler:
@@ -97,9 +118,10 @@ class BatchedSettler:
 
     async def settle(self, plan: Plan, claimed: Claimed, submitted: Submitted) -> Entry | None:
         """Write down what the submit of *claimed* came to; return the row afterwards."""
+        if claimed.entry is None:
+            raise RuntimeError("the fence hands out a claim with its row")
         settlement = Settlement(
-            message_id=plan.message_id,
-            holder=claimed.holder,
+            claimed=claimed.entry,
             answer=submitted.answer,
             burns=plan.refusals_burn,
             outcome=lambda kind: plan.outcome(kind, _REASON_OF.get(kind), submitted),
@@ -111,6 +133,39 @@ class BatchedSettler:
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._urgent.run(), name="settle-urgent")
             tasks.create_task(self._others.run(), name="settle-others")
+
+
+def _after(one: Settlement) -> Entry:
+    after = settle(one.claimed, one.claimed.holder or "", one.answer, burns=one.burns)
+    if after is None:
+        raise RuntimeError("only what is claimed is settled")
+    return replace(after, outcome=one.outcome(_KIND_OF[after.state])) if after.is_settled else after
+
+
+# In order of the ids, as the fence locks them too, so that two batches never wait for each other.
+_SETTLE = """
+    UPDATE ledger SET state = its.state, reuse = its.reuse, ambiguous = its.ambiguous, outcome = its.outcome,
+                      holder = NULL, lease_until = NULL, updated_at = {now}
+    FROM {rows}
+    WHERE ledger.message_id = its.id AND ledger.state = 'claimed' AND ledger.holder = its.holder
+    RETURNING {id}
+"""
+_SETTLE_POSTGRESQL = sa.text(
+    _SETTLE.format(
+        now="extract(epoch from clock_timestamp())",
+        id="its.holder",
+        rows="unnest(CAST(:ids AS uuid[]), CAST(:holders AS text[]), CAST(:states AS text[]), CAST(:reuses AS boolean[]), "
+        "CAST(:ambiguous AS boolean[]), CAST(:outcomes AS bytea[])) AS its(id, holder, state, reuse, ambiguous, outcome)",
+    )
+)
+_SETTLE_SQLITE = sa.text(
+    _SETTLE.format(
+        now="((julianday('now') - 2440587.5) * 86400.0)",
+        rows="(SELECT value ->> 0 AS id, value ->> 1 AS holder, value ->> 2 AS state, value ->> 3 AS reuse, "
+        "value ->> 4 AS ambiguous, CAST(value ->> 5 AS BLOB) AS outcome FROM json_each(:rows)) AS its",
+        id="message_id",
+    )
+)
 
 
 def _ended(entry: Entry | None) -> Entry | None:

@@ -11,13 +11,14 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from worker.people import Contact, Known
 from worker.sealing import Erased, KeyRing
 from worker.state.database import Database
+from worker.state.many import among
 from worker.state.tables import contacts, db_now, person_keys
 
 MOST_AT_ONCE = 5_000  # PostgreSQL takes 32,767 parameters in a statement
 _SELECT = (
     sa.select(person_keys, contacts.c.person, contacts.c.country, contacts.c.sealed)
     .join_from(person_keys, contacts, contacts.c.subject == person_keys.c.subject, isouter=True)
-    .where(person_keys.c.subject.in_(sa.bindparam("subjects", expanding=True)))
+    .where(among(person_keys.c.subject, "subjects"))
 )
 
 

@@ -13,6 +13,8 @@ from typing import Any
 import orjson
 import structlog
 
+from worker.progress import current_place
+
 _NUMBER = re.compile(r"\+?\d[\d .()-]{7,}\d")
 _ADDRESS = re.compile(r"\d{1,3}(\.\d{1,3}){3}")
 _NOT_PERSONAL = frozenset({"timestamp", "offset", "message_id", "event_id", "duration_s", "provider_ref"})
@@ -23,7 +25,7 @@ def set_up_logging(level: str = "INFO", *, pretty: bool = False) -> None:
     numeric = logging.getLevelName(level.upper())
     renderer: Any = structlog.dev.ConsoleRenderer() if pretty else structlog.processors.JSONRenderer(serializer=_dumps)
     processors: list[Any] = [
-        structlog.contextvars.merge_contextvars,
+        add_place,
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         structlog.processors.format_exc_info,
@@ -43,6 +45,12 @@ def set_up_logging(level: str = "INFO", *, pretty: bool = False) -> None:
         )
     )
     logging.basicConfig(level=max(numeric, logging.WARNING), handlers=[handler], force=True)
+
+
+def add_place(_: object, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """Say which record was being worked on."""
+    place = current_place()
+    return {**place._asdict(), **event} if place is not None else event
 
 
 def mask_numbers(_: object, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
