@@ -105,11 +105,16 @@ class Worker:
             log.info("worker.running", runners=names, delivery=self._delivery, port=self.port)
 
     async def _catch_up(self, source: Source, stop: asyncio.Event) -> None:
-        """At the very first start nobody's consent is known: read who agreed before anything else is read."""
-        while self._stage.first_start and not stop.is_set():
-            if source.ready.is_set() and (not source.positions() or source.standing.caught_up()):
-                return
-            await self._clock.sleep(0.1)
+        """
+        At the very first start nobody's consent is known: read who agreed before anything else is read.
+
+        In every process, until all partitions have been read by somebody: what is missing here another may be reading.
+        """
+        while self._stage.read_once is not None and not stop.is_set():
+            if source.ready.is_set() and await self._stage.read_once(source.standing.partitions()):
+                self._stage.read_once = None
+            else:
+                await self._clock.sleep(0.1)
 
     async def _ping(self) -> None:
         """Know whether the state store answers, what time it is there, and how many messages wait in it."""

@@ -262,6 +262,7 @@ def test_a_fresh_start_without_kafka_says_so_in_a_line_and_exits_1(tmp_path) -> 
         "SMS_WORKER_DATABASE__URL": f"sqlite+aiosqlite:///{tmp_path}/new/state.db",
         "SMS_WORKER_KAFKA__BOOTSTRAP_SERVERS": f"127.0.0.1:{free_port()}",
         "SMS_WORKER_WEB__PORT": "0",
+        "SMS_WORKER_START_PATIENCE_S": "2",
     }
 
     done = subprocess.run([*COMMAND, "run"], capture_output=True, text=True, timeout=60, env=environment)

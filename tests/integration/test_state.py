@@ -10,6 +10,7 @@ import sqlalchemy as sa
 from schemas.events import EVENTS
 from schemas.messages import Lane
 from tests.builders import PEPPER, RING, account, ask, data, record
+from worker.clock import SystemClock
 from worker.delivery.fence import Claimed, Settled, Wait, in_order
 from worker.delivery.ledger import Answer, State
 from worker.errors import ConfigurationError, StateRefused, StateUnavailable
@@ -18,6 +19,7 @@ from worker.policy.consent import Act
 from worker.sealing import Erased, Pepper
 from worker.settings import DatabaseSettings
 from worker.state.batching import Batcher
+from worker.state.clock import StateClock
 from worker.state.database import Database, check_schema, migrate, open_database
 from worker.state.fence import FenceStore
 from worker.state.ledger import Ledger, Settlement
@@ -318,3 +320,23 @@ async def test_what_somebody_will_mend_holds_and_never_dead_letters(postgres, st
             async with database.transaction() as connection:
                 for one in statement.split("; ") if "DO" not in statement else [statement]:
                     await connection.execute(sa.text(one))
+
+
+async def test_contacts_are_known_once_every_partition_has_been_read_by_whichever_process(database: Database) -> None:
+    """Three workers that start together read a partition each, and none may go on by its own alone."""
+    its = Projector(database, People(database, RING), PEPPER)
+    topics, everything = ["customers"], {("customers", 0), ("customers", 1)}
+    clock = StateClock(SystemClock(), database)
+    await clock.set()
+    since = clock.now().timestamp()
+
+    first = await its.begin(topics)
+    await its.caught_up({("customers", 0): 0.0})
+    one = await its.read_once(everything, since)
+    await its.caught_up({("customers", 1): 60.0})
+    behind = await its.read_once(everything, since)
+    await its.caught_up({("customers", 1): 0.0})
+    both = await its.read_once(everything, since)
+
+    assert (first, one, behind, both) == (True, False, False, True)
+    assert not await its.begin(topics)

@@ -59,10 +59,9 @@ class Standing:
                 behind[key.topic, key.partition] = max(0.001, (now_ms - each.finished_ms) / 1000)
         return behind
 
-    def caught_up(self) -> bool:
-        """Return whether everything there is has been read and finished; false while nothing is assigned."""
-        behind = self.behind_s()
-        return bool(behind) and len(behind) == len(self._assigned()) and not any(behind.values())
+    def partitions(self) -> set[tuple[str, int]]:
+        """Return every partition of its topics, whoever reads it; none of a topic that does not exist."""
+        return {(topic, n) for topic in self._topics for n in self._consumer.partitions_for_topic(topic) or ()}
 
     def unread(self, assigned: Assigned) -> int:
         """Return how many offsets of a partition have not been read, as far as the last fetch knew."""

@@ -19,7 +19,7 @@ from worker.state.holding import HoldingMemory, HoldingPeople, HoldingProjector
 from worker.state.projection import Projector
 from worker.state.waiting import SeenEvents
 
-CAUGHT_UP_EVERY_S = 2.0
+CAUGHT_UP_EVERY_S, FIRST_EVERY_S = 2.0, 0.2
 REPLAYS_AT_ONCE = 50
 
 
@@ -27,12 +27,14 @@ async def open_router(shared: Shared, stage: Stage, stack: AsyncExitStack) -> No
     """Add a router for each intake that has topics, and one for dead letters on their way back."""
     settings = shared.configuration.settings
     projector = Projector(shared.database, shared.people, shared.pepper)
-    if (control := settings.intakes.get(Intake.CONTROL)) is not None:
-        stage.first_start = await projector.begin([topic.name for topic in control.topics])
+    control = settings.intakes.get(Intake.CONTROL)
+    if control is not None and await projector.begin([topic.name for topic in control.topics]):
+        holding, since = HoldingProjector(projector), shared.clock.now().timestamp()
+        stage.read_once = lambda partitions: holding.read_once(partitions, since)
     for intake, its in settings.intakes.items():
         if its.topics:
             sink = stage.sinks[intake] = await stack.enter_async_context(open_sink(make_producer(settings.kafka)))
-            telling = _telling(HoldingProjector(projector), shared.clock) if intake is Intake.CONTROL else None
+            telling = _telling(HoldingProjector(projector), shared.clock, stage) if intake is Intake.CONTROL else None
             urgent, starts = intake is Intake.URGENT, {topic.name: topic.start for topic in its.topics}
             stage.runners[intake] = BatchRunner(
                 source_maker(shared, f"router-{intake}", starts, urgent=urgent),
@@ -98,13 +100,14 @@ async def _then_note(shared: Shared, acknowledged: Awaitable[object], given_up: 
         await hold_until_back("skips")(shared.operating.skipped, record.place)
 
 
-def _telling(projector: HoldingProjector, clock: Clock) -> Callable[[Source], Awaitable[None]]:
-    """Write down, every two seconds, up to when consent is known."""
+def _telling(projector: HoldingProjector, clock: Clock, stage: Stage) -> Callable[[Source], Awaitable[None]]:
+    """Write down, every two seconds, up to when consent is known; more often while everything else waits for it."""
     told_at = float("-inf")
 
     async def tell(source: Source) -> None:
         nonlocal told_at
-        if clock.monotonic() - told_at >= CAUGHT_UP_EVERY_S and (behind := source.standing.behind_s()):
+        every_s = FIRST_EVERY_S if stage.read_once else CAUGHT_UP_EVERY_S
+        if clock.monotonic() - told_at >= every_s and (behind := source.standing.behind_s()):
             await projector.caught_up(behind)
             told_at = clock.monotonic()
 

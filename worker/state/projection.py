@@ -22,7 +22,9 @@ from worker.policy.number import Number, parse_number
 from worker.sealing import DataKey, Pepper
 from worker.state.database import Database
 from worker.state.people import People
-from worker.state.tables import consents, contacts, db_now, person_keys, projections
+from worker.state.tables import consents, contacts, db_now, facts, person_keys, projections
+
+READ_ONCE = "contacts_read_once"
 
 
 class Projector:
@@ -72,10 +74,27 @@ class Projector:
             await connection.execute(statement, rows)
 
     async def begin(self, topics: Collection[str]) -> bool:
-        """Forget partitions of topics that are read no more; return whether nothing was ever projected."""
+        """Forget partitions of topics that are read no more; return whether nobody has ever read all there was."""
         async with self._database.transaction() as connection:
             await connection.execute(projections.delete().where(projections.c.topic.not_in(topics)))
-            return not await connection.scalar(sa.select(sa.func.count()).select_from(projections))
+            return not await connection.scalar(sa.select(facts.c.value).where(facts.c.name == READ_ONCE))
+
+    async def read_once(self, partitions: Collection[tuple[str, int]], since: float) -> bool:
+        """
+        Return whether each of *partitions* has been read up to *since* or later, by whichever process; write that down.
+
+        Args:
+            partitions: Of the control intake's topics, all of them.
+            since: Seconds since 1970, by the database's clock.
+        """
+        async with self._database.transaction() as connection:
+            rows = await connection.execute(sa.select(projections).where(projections.c.caught_up_at >= since))
+            if not {(row.topic, row.partition) for row in rows} >= set(partitions):
+                return False
+            insert: Any = postgresql.insert if self._database.is_postgresql else sqlite.insert
+            known = insert(facts).values(name=READ_ONCE, value="true").on_conflict_do_nothing()
+            await connection.execute(known)
+            return True
 
     def _subject(self, data: ControlData) -> str:
         who = data.addressees()[0]
