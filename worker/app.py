@@ -92,11 +92,15 @@ class Worker:
         others = dict(self._stage.runners)
         if (control := others.pop(Intake.CONTROL, None)) is not None:
             tasks.create_task(control.run(stop, self._drain_s), name="control")
+            control.begin()
+            await done_before(stop, control.joined())
             await self._catch_up(control.source, stop)
         for name, runner in others.items():
             tasks.create_task(runner.run(stop, self._drain_s), name=name)
         for runner in self._stage.runners.values():
             await done_before(stop, runner.joined())
+        for runner in others.values():
+            runner.begin()
         gc.collect()
         gc.freeze()  # what lives as long as the process is never looked at again
         gc.set_threshold(50_000, 20, 20)

@@ -38,6 +38,7 @@ class Operations:
         self._skips: Mapping[Place, str] = {}
         self._floods: Mapping[str, str] = {}
         self.on_skip: list[Callable[[Place], Awaitable[bool]]] = []
+        self._heard: set[Place] = set()
         self._told: set[Place] = set()
 
     async def run(self) -> None:
@@ -54,12 +55,15 @@ class Operations:
             return
         self._skips = skips
         self._told &= skips.keys()
+        self._heard &= skips.keys()
         new = skips.keys() - self._told
         metrics.FLOODS.clear()
         for scope, reason in self._floods.items():
             metrics.FLOODS.labels(scope, reason).set(1)
         for place in sorted(new):
-            log.warning("operator.skip", **place._asdict())
+            if place not in self._heard:
+                log.warning("operator.skip", **place._asdict())
+                self._heard.add(place)
             try:
                 if all([await tell(place) for tell in self.on_skip]):
                     self._told.add(place)

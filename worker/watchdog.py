@@ -5,7 +5,6 @@ Its clock runs only while progress is possible: not while an account holds or gr
 or, for ten minutes, while broker or database are away. What it finds rebuilds the client once, and then ends the process.
 """
 
-import faulthandler
 import os
 import sys
 import threading
@@ -26,7 +25,6 @@ from worker.telemetry import metrics
 log = structlog.get_logger(__name__)
 TICK_S = 1.0
 EXIT_BLOCKED = 5
-LAST_RESORT_S = 40.0
 LAST_WORD_S = 30.0
 
 
@@ -190,19 +188,13 @@ class LoopGuard:
     """
     A thread that ends the process when its event loop has done nothing for too long.
 
-    Should something in C keep even this thread from running, a timer of the interpreter's own ends the process, later.
-
     Args:
         blocked_s: How long is too long.
         end: Called then; ends the process.
-        last_resort_s: How much later the timer ends it, with exit code 1 and a traceback.
     """
 
-    def __init__(
-        self, blocked_s: float, end: Callable[[int], None] = os._exit, last_resort_s: float = LAST_RESORT_S
-    ) -> None:
+    def __init__(self, blocked_s: float, end: Callable[[int], None] = os._exit) -> None:
         self._blocked_s = blocked_s
-        self._last_resort_s = last_resort_s
         self._end = end
         self._beat = time.monotonic()
         self._stopped = threading.Event()
@@ -214,13 +206,9 @@ class LoopGuard:
         try:
             while True:
                 self._beat = time.monotonic()
-                faulthandler.dump_traceback_later(
-                    self._blocked_s + self._last_resort_s, exit=True
-                )  # needs no interpreter lock
                 await sleep(TICK_S / 2)
                 metrics.LOOP_LATE_S.observe(max(0.0, time.monotonic() - self._beat - TICK_S / 2))
         finally:
-            faulthandler.cancel_dump_traceback_later()
             self._stopped.set()
 
     def _watch(self) -> None:

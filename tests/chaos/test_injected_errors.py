@@ -37,6 +37,7 @@ async def work(cluster: MockCluster, wanted: int, seconds: float = 30, meanwhile
         return Source("test", consumer, {TOPIC: "earliest"}, before_revoke)
 
     runner = KeyedRunner(make, handle, LaneSettings(), revoke_drain_s=1, commit_every_s=0.2)
+    runner.begin()
     running_it = asyncio.create_task(runner.run(stop, 5))
     try:
         async with asyncio.timeout(seconds):

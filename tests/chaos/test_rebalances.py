@@ -47,6 +47,7 @@ class Member:
         self.busy.discard(record.key)
 
     async def run(self) -> None:
+        self.runner.begin()
         await self.runner.run(self.stop, 3)
 
 

@@ -178,6 +178,7 @@ class Handover:
         if submitted.dead_letter is not None and entry is not None and not entry.ambiguous:
             detail = f"{self._attempts.provider.name} answered {submitted.code}"
             raise PermanentError(submitted.dead_letter, detail, field="provider")
+        at(Step.FENCE)  # nothing is with the provider any more: whoever wants it skipped may
         return None
 
     async def _submit(self, plan: Plan, claimed: Claimed, sms: Sms) -> Submitted:

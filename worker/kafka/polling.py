@@ -54,13 +54,17 @@ class Polling:
         self._tasks: asyncio.TaskGroup | None = None
         self._poller: asyncio.Task[None] | None = None
         self._rebuilding = asyncio.Lock()
-        self._joined = asyncio.Event()
+        self._joined, self._may_begin = asyncio.Event(), asyncio.Event()
         self.finished_at = time.monotonic()
         self.stopping = False
 
     async def joined(self) -> None:
         """Return once the source is a member of its group."""
         await self._joined.wait()
+
+    def begin(self) -> None:
+        """Let it read; before this it only joins, so that a start that fails elsewhere interrupts no work."""
+        self._may_begin.set()
 
     async def poll_once(self, source: Source, tasks: asyncio.TaskGroup) -> None:
         """Read and work once."""
@@ -92,6 +96,7 @@ class Polling:
         if not await done_before(stop, self.source.start()):
             return
         self._joined.set()
+        await done_before(stop, self._wait_to_begin())
         async with asyncio.TaskGroup() as tasks:
             self._tasks = tasks
             committer = tasks.create_task(self._commit_regularly(), name=f"committer-{self.source.name}")
@@ -105,6 +110,9 @@ class Polling:
             if self._poller is not None:
                 self._poller.cancel()
         await self.source.stop()
+
+    async def _wait_to_begin(self) -> None:
+        await self._may_begin.wait()
 
     async def rebuild(self) -> None:
         """

@@ -24,6 +24,7 @@ BATCH_BYTES = 256 * 1024
 MOST_IN_A_BATCH = 400  # what one is packed in keeps the event loop for, some two milliseconds
 # A record of ours is a few KiB; a dead letter may be as large as what a source allows, plus its headers.
 MAX_RECORD_BYTES = 1024 * 1024 - 4 * 1024
+START_DEADLINE_S = 60.0
 STOP_DEADLINE_S, HELD_STOP_DEADLINE_S = 10.0, 1.0
 
 Waiting = tuple[Outgoing, "asyncio.Future[None]"]
@@ -162,11 +163,11 @@ async def open_sink(producer: AIOKafkaProducer) -> AsyncIterator[Sink]:
         BrokerUnavailable: Kafka does not answer.
     """
     try:
-        await producer.start()
-    except KafkaError as error:
-        await producer.stop()
-        raise BrokerUnavailable(f"Kafka does not answer: {type(error).__name__}") from error
-    try:
+        try:
+            async with asyncio.timeout(START_DEADLINE_S):
+                await producer.start()
+        except (KafkaError, TimeoutError) as error:
+            raise BrokerUnavailable(f"Kafka does not answer: {type(error).__name__}") from error
         async with asyncio.TaskGroup() as tasks:
             sink = Sink(producer, tasks)
             yield sink

@@ -16,7 +16,7 @@ import structlog
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener
 from aiokafka.errors import CommitFailedError, KafkaError, NoOffsetForPartitionError, OffsetOutOfRangeError
 from aiokafka.structs import OffsetAndMetadata, TopicPartition
-from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_delay, wait_random_exponential
+from tenacity import AsyncRetrying, retry_if_exception, stop_after_delay, wait_random_exponential
 
 from worker.errors import BrokerUnavailable
 from worker.kafka.assigned import Assigned
@@ -59,7 +59,7 @@ class Source:
         self._committing: asyncio.Task[None] | None = None
         self._may_commit = False
         self._persistently = AsyncRetrying(
-            retry=retry_if_exception_type(KafkaError),
+            retry=retry_if_exception(lambda e: isinstance(e, KafkaError) and not isinstance(e, CommitFailedError)),
             stop=stop_after_delay(POSITIONS_DEADLINE_S),
             wait=wait_random_exponential(multiplier=0.1, max=2),
             reraise=True,
@@ -249,6 +249,9 @@ class Source:
         self.rebalances += 1
         try:
             positions: dict[TopicPartition, int] = await self._persistently(self._positions, keys)
+        except CommitFailedError:
+            log.info("kafka.assignment_superseded", source=self.name)  # it joins again, and is assigned again
+            return
         except KafkaError as error:
             self._failure = BrokerUnavailable(f"{self.name}: no positions after a rebalance: {type(error).__name__}")
             return

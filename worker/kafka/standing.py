@@ -78,6 +78,8 @@ class Standing:
 
     def broker_answers(self) -> bool:
         """Return whether any partition was fetched of late; while none is assigned, whether a connection stands."""
+        if self._consumer._closed:  # noqa: SLF001  a client that was given up says nothing of the broker
+            return True
         if not self._assigned():
             connections: list[Any] = list(self._consumer._client._conns.values())  # noqa: SLF001
             return any(connection.connected() for connection in connections)

@@ -29,6 +29,7 @@ from worker.state.tables import facts
 # SQLSTATE classes of values that never fit: data exception, integrity constraint. A read-only server, a password that
 # was changed, a missing table: somebody will mend those, and until then everything holds. 23505: two writers met.
 VALUE_STATES, UNIQUE_VIOLATION = ("22", "23"), "23505"
+SQLITE_WAIT_S = 30.0
 MIGRATIONS = Path(__file__).parent / "migrations"
 
 
@@ -40,7 +41,7 @@ class Database:
         self._reading = engine.execution_options(isolation_level="AUTOCOMMIT")
         self.is_postgresql = engine.dialect.name == "postgresql"
         # SQLite has one writer; whoever waits for it there sleeps in steps, here it is woken.
-        self._writing = nullcontext() if self.is_postgresql else asyncio.Lock()
+        self._writing = asyncio.Lock()
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[AsyncConnection]:
@@ -54,8 +55,21 @@ class Database:
             StateRefused: It will never take one of these values.
         """
         with _translated():
-            async with self._writing, self._engine.begin() as connection:
+            async with self._alone(), self._engine.begin() as connection:
                 yield connection
+
+    @asynccontextmanager
+    async def _alone(self) -> AsyncIterator[None]:
+        """Be the one writer that SQLite has, within a deadline."""
+        if self.is_postgresql:
+            yield
+            return
+        async with asyncio.timeout(SQLITE_WAIT_S):
+            await self._writing.acquire()
+        try:
+            yield
+        finally:
+            self._writing.release()
 
     @asynccontextmanager
     async def reading(self) -> AsyncIterator[AsyncConnection]:
@@ -160,7 +174,7 @@ async def open_database(settings: DatabaseSettings, *, tool: bool = False) -> As
 def _engine(url: sa.URL, settings: DatabaseSettings) -> AsyncEngine:
     if url.get_backend_name() == "sqlite":
         engine = create_async_engine(
-            url, poolclass=AsyncAdaptedQueuePool, pool_size=3, max_overflow=0, connect_args={"timeout": 30}
+            url, poolclass=AsyncAdaptedQueuePool, pool_size=3, max_overflow=0, connect_args={"timeout": SQLITE_WAIT_S}
         )
         sa.event.listen(engine.sync_engine, "connect", _prepare_sqlite)
         sa.event.listen(engine.sync_engine, "begin", _begin_sqlite)

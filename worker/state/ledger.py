@@ -100,7 +100,9 @@ class Ledger:
             holders = {as_stored(identity): holder for identity, holder, *_ in reversed(rows)}
             its = [row for row in rows if holders[as_stored(row[0])] == row[1]]
             rows = [row for row in rows if holders[as_stored(row[0])] != row[1]]
-            written = orjson.dumps([[as_stored(i), *rest, o and o.decode()] for i, *rest, o in its]).decode()
+            written = orjson.dumps(
+                [[as_stored(i), *rest, None if o is None else o.decode()] for i, *rest, o in its]
+            ).decode()
             won |= {holders[i] for i in (await connection.execute(_SETTLE_SQLITE, {"rows": written})).scalars()}
         return won
 
@@ -142,7 +144,7 @@ def _after(one: Settlement) -> Entry:
     return replace(after, outcome=one.outcome(_KIND_OF[after.state])) if after.is_settled else after
 
 
-# In order of the ids, as the fence locks them too, so that two batches never wait for each other.
+# In order of the ids, as the fence locks them too: should two batches still meet the other way round, one asks again.
 _SETTLE = """
     UPDATE ledger SET state = its.state, reuse = its.reuse, ambiguous = its.ambiguous, outcome = its.outcome,
                       holder = NULL, lease_until = NULL, updated_at = {now}
@@ -161,8 +163,10 @@ _SETTLE_POSTGRESQL = sa.text(
 _SETTLE_SQLITE = sa.text(
     _SETTLE.format(
         now="((julianday('now') - 2440587.5) * 86400.0)",
-        rows="(SELECT value ->> 0 AS id, value ->> 1 AS holder, value ->> 2 AS state, value ->> 3 AS reuse, "
-        "value ->> 4 AS ambiguous, CAST(value ->> 5 AS BLOB) AS outcome FROM json_each(:rows)) AS its",
+        rows="(SELECT json_extract(value, '$[0]') AS id, json_extract(value, '$[1]') AS holder, "
+        "json_extract(value, '$[2]') AS state, json_extract(value, '$[3]') AS reuse, "
+        "json_extract(value, '$[4]') AS ambiguous, CAST(json_extract(value, '$[5]') AS BLOB) AS outcome "
+        "FROM json_each(:rows)) AS its",
         id="message_id",
     )
 )
