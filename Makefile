@@ -44,8 +44,8 @@ format: install  ## format the code and write the generated files anew
 	$(BIN)/sms-worker schemas export
 	$(BIN)/python -m tests.docs
 
-bench: install  ## measure router and sender on Apache Kafka beside bare loops (needs Java 17, Maven, PostgreSQL)
-	$(BIN)/python -m tests.bench
+bench: install  ## measure the worker beside what else there is; over an hour (BENCH="--only router sender"; needs Java 17, Maven, PostgreSQL)
+	$(BIN)/python -m tests.bench $(BENCH)
 
 chaos: install  ## a storm of faults: 100,000 events, three workers, with and without provider keys; about 25 minutes (CHAOS="--events 5000 --seconds 60")
 	$(BIN)/python -m tests.chaos $(CHAOS)

@@ -67,7 +67,7 @@ def figures(what: str, rows: list[dict[str, Any]]) -> Table:
 
 def main() -> None:
     parser = argparse.ArgumentParser(
-        description="Measure the worker beside what else there is; all takes about an hour."
+        description="Measure the worker beside what else there is; all takes over an hour."
     )
     parser.add_argument("--only", nargs="+", choices=WHAT, default=WHAT, help="what to measure (all)")
     parser.add_argument("--repeats", type=int, default=3, help="of router, sender and the uniform drain (3)")
