@@ -1,6 +1,6 @@
-"""The mover: puts messages whose time has come on their lane's due topic, in every sender."""
+"""The mover: puts messages whose time has come on their lane's due topic, in every sender, a mover for each lane."""
 
-from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
+from collections.abc import Awaitable, Iterable, Sequence
 from typing import Protocol
 
 import structlog
@@ -22,10 +22,10 @@ MOST_AT_ONCE = 500
 class Waiting(Protocol):
     """The table of messages that wait; every call waits while the state store is away."""
 
-    async def take(self, lanes: Collection[Lane], most: int) -> Sequence[Due]:
+    async def take(self, lane: Lane, most: int) -> Sequence[Due]:
         """Return messages that are due; nobody else gets them for a minute."""
 
-    async def free(self) -> None:
+    async def free(self, lane: Lane) -> None:
         """Let messages go that wait for a flood which holds no more."""
 
     async def moved(self, published: Sequence[Due]) -> None:
@@ -41,22 +41,22 @@ class Writer(Protocol):
 
 class Mover:
     """
-    Moves what is due.
+    Moves what is due in one lane.
 
     Published first and deleted afterwards: a crash between the two publishes a second copy, and the ledger knows it for one.
     """
 
     def __init__(
         self,
-        lanes: Collection[Lane],
+        lane: Lane,
         waiting: Waiting,
-        writer_of: Callable[[Lane], Writer],
+        writer: Writer,
         topics: Topics,
         clock: Clock,
     ) -> None:
-        self._lanes = lanes
+        self._lane = lane
         self._waiting = waiting
-        self._writer_of = writer_of
+        self._writer = writer
         self._topics = topics
         self._clock = clock
 
@@ -65,20 +65,19 @@ class Mover:
         freed_at = float("-inf")
         while True:
             if self._clock.monotonic() - freed_at >= FREE_EVERY_S:
-                await self._waiting.free()
+                await self._waiting.free(self._lane)
                 freed_at = self._clock.monotonic()
             if await self.move() < MOST_AT_ONCE:
                 await self._clock.sleep(EVERY_S)
 
     async def move(self) -> int:
         """Move once; return how many."""
-        due = await self._waiting.take(self._lanes, MOST_AT_ONCE)
-        for lane in Lane:
-            if its := [one for one in due if one.lane is lane]:
-                await (await self._writer_of(lane).enqueue(map(self._record, its)))
-                await self._waiting.moved(its)
-                metrics.child(metrics.MOVED, lane).inc(len(its))
-                log.debug("mover.moved", lane=lane, messages=len(its))
+        due = await self._waiting.take(self._lane, MOST_AT_ONCE)
+        if due:
+            await (await self._writer.enqueue(map(self._record, due)))
+            await self._waiting.moved(due)
+            metrics.child(metrics.MOVED, self._lane).inc(len(due))
+            log.debug("mover.moved", lane=self._lane, messages=len(due))
         return len(due)
 
     def _record(self, one: Due) -> Outgoing:

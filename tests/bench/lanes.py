@@ -19,6 +19,7 @@ from ruamel.yaml import YAML
 
 from tests import builders
 from tests.bench.bench import Bench, Double, double, event, note, outgoing, phone, started, sync, wait_for, worker
+from tests.memory import resident_mib
 from worker.kafka.clients import make_producer
 from worker.kafka.sink import open_sink
 from worker.records import Outgoing
@@ -139,8 +140,7 @@ class Memory:
     def _look(self) -> None:
         began = time.monotonic()
         while not self._stop.wait(2):
-            status = Path(f"/proc/{self._pid}/status").read_text()
-            self._rows.append((time.monotonic() - began, int(re.findall(r"VmRSS:\s+(\d+)", status)[0]) / 1024))
+            self._rows.append((time.monotonic() - began, resident_mib(self._pid)))
 
     def seen(self) -> dict[str, float]:
         """Return the resident memory of the marketing sender, in MiB, and its slope."""

@@ -20,6 +20,7 @@ from rich.console import Console
 from rich.table import Table
 
 from tests import kafka, postgres
+from tests.memory import resident_mib
 from tests.chaos.storm import Plan, Storm, make_event
 from worker.demo.configuring import CREDENTIALS
 from worker.demo.processes import open_process
@@ -79,13 +80,12 @@ async def _port(log: Path) -> int:
 
 
 async def _look(pid: int, port: int) -> dict[str, float]:
-    status = Path(f"/proc/{pid}/status").read_text()
     async with aiohttp.ClientSession() as session, session.get(f"http://127.0.0.1:{port}/metrics") as response:
         text = await response.text()
     lag = sum(float(value) for value in re.findall(r"^sms_lag_records\{.*\} (\S+)$", text, re.MULTILINE))
     tasks = float(re.search(r"^sms_tasks (\S+)$", text, re.MULTILINE)[1])
     return {
-        "rss_mb": int(re.search(r"VmRSS:\s+(\d+)", status)[1]) / 1024,
+        "rss_mb": resident_mib(pid),
         "descriptors": float(len(list(Path(f"/proc/{pid}/fd").iterdir()))),
         "tasks": tasks,
         "lag": lag,

@@ -68,11 +68,11 @@ async def test_what_is_due_is_taken_once_and_never_early(fences, database) -> No
     await fences.pass_through("a", BIG, [waiting_ask(due=time.time() + 1.0)])
     waiting = Waiting(database)
 
-    early = await waiting.take([Lane.TRANSACTIONAL], 10)
-    elsewhere = await waiting.take([Lane.URGENT], 10)
+    early = await waiting.take(Lane.TRANSACTIONAL, 10)
+    elsewhere = await waiting.take(Lane.URGENT, 10)
     await asyncio.sleep(1.3)
-    taken = await waiting.take([Lane.TRANSACTIONAL], 10)
-    twice = await waiting.take([Lane.TRANSACTIONAL], 10)
+    taken = await waiting.take(Lane.TRANSACTIONAL, 10)
+    twice = await waiting.take(Lane.TRANSACTIONAL, 10)
 
     assert (early, elsewhere, twice) == ([], [], [])
     assert [(one.message_id, one.step) for one in taken] == [(ID, 1)]
@@ -81,12 +81,12 @@ async def test_what_is_due_is_taken_once_and_never_early(fences, database) -> No
 async def test_a_mover_that_was_slow_does_not_delete_what_was_deferred_again(fences, database) -> None:
     waiting = Waiting(database)
     await fences.pass_through("a", BIG, [waiting_ask(step=0)])
-    taken = await waiting.take([Lane.TRANSACTIONAL], 10)
+    taken = await waiting.take(Lane.TRANSACTIONAL, 10)
     await fences.pass_through("a", BIG, [waiting_ask(step=1)])
 
     await waiting.moved(taken)
 
-    assert [one.step for one in await waiting.take([Lane.TRANSACTIONAL], 10)] == [2]
+    assert [one.step for one in await waiting.take(Lane.TRANSACTIONAL, 10)] == [2]
 
 
 async def test_a_mover_that_died_after_publishing_publishes_again_and_the_copy_is_known_for_one(
@@ -95,11 +95,11 @@ async def test_a_mover_that_died_after_publishing_publishes_again_and_the_copy_i
     """Its rows are taken for a minute; then another mover publishes them too."""
     await fences.pass_through("a", BIG, [waiting_ask()])
     waiting, writer = Waiting(database), MemoryWriter()
-    await waiting.take([Lane.TRANSACTIONAL], 10)  # published, and killed here
+    await waiting.take(Lane.TRANSACTIONAL, 10)  # published, and killed here
     async with database.transaction() as connection:
         await connection.execute(deferred.update().values(taken_until=0))
 
-    mover = Mover([Lane.TRANSACTIONAL], waiting, lambda _: writer, Topics("sms"), SystemClock())
+    mover = Mover(Lane.TRANSACTIONAL, waiting, writer, Topics("sms"), SystemClock())
     moved = await mover.move()
 
     assert moved == 1

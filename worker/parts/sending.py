@@ -65,9 +65,9 @@ async def open_senders(shared: Shared, stage: Stage, lanes: Collection[Lane], st
             revoke_drain_s=URGENT_DRAIN_S if urgent else DRAIN_S,
             commit_every_s=settings.kafka.commit_every_s,
         )
-    waiting, sinks = HoldingWaiting(Waiting(shared.database)), stage.sinks
+    waiting = HoldingWaiting(Waiting(shared.database))
     for lane in lanes:  # each by itself: codes that are due never wait for offers
-        mover = Mover([lane], waiting, lambda lane: sinks[f"sender-{lane}"], shared.topics, shared.clock)
+        mover = Mover(lane, waiting, stage.sinks[f"sender-{lane}"], shared.topics, shared.clock)
         stage.services[f"mover-{lane}"] = mover.run
 
 

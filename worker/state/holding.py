@@ -58,13 +58,13 @@ class HoldingWaiting:
     def __init__(self, waiting: Waiting) -> None:
         self._waiting = waiting
 
-    async def take(self, lanes: Collection[Lane], most: int) -> list[Due]:
+    async def take(self, lane: Lane, most: int) -> list[Due]:
         """Return messages that are due; nobody else gets them for a minute."""
-        return await hold_until_back("deferred")(self._waiting.take, lanes, most)
+        return await hold_until_back("deferred")(self._waiting.take, lane, most)
 
-    async def free(self) -> None:
+    async def free(self, lane: Lane) -> None:
         """Let messages go that wait for a flood which holds no more."""
-        await hold_until_back("deferred")(self._waiting.free)
+        await hold_until_back("deferred")(self._waiting.free, lane)
 
     async def moved(self, published: Sequence[Due]) -> None:
         """Delete what was published, unless it was deferred again."""

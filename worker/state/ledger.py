@@ -21,7 +21,7 @@ from worker.policy.verdicts import Reason
 from worker.state.batching import Batcher
 from worker.state.database import Database
 from worker.state.many import among, as_stored
-from worker.state.tables import db_now, ledger
+from worker.state.tables import NOW_POSTGRESQL, NOW_SQLITE, db_now, ledger
 
 _COLUMNS = [ledger.c[column.name] for column in fields(Entry)]
 _SELECT = sa.select(*_COLUMNS).where(among(ledger.c.message_id, "ids"))
@@ -154,7 +154,7 @@ _SETTLE = """
 """
 _SETTLE_POSTGRESQL = sa.text(
     _SETTLE.format(
-        now="extract(epoch from clock_timestamp())",
+        now=NOW_POSTGRESQL,
         id="its.holder",
         rows="unnest(CAST(:ids AS uuid[]), CAST(:holders AS text[]), CAST(:states AS text[]), CAST(:reuses AS boolean[]), "
         "CAST(:ambiguous AS boolean[]), CAST(:outcomes AS bytea[])) AS its(id, holder, state, reuse, ambiguous, outcome)",
@@ -162,7 +162,7 @@ _SETTLE_POSTGRESQL = sa.text(
 )
 _SETTLE_SQLITE = sa.text(
     _SETTLE.format(
-        now="((julianday('now') - 2440587.5) * 86400.0)",
+        now=NOW_SQLITE,
         rows="(SELECT json_extract(value, '$[0]') AS id, json_extract(value, '$[1]') AS holder, "
         "json_extract(value, '$[2]') AS state, json_extract(value, '$[3]') AS reuse, "
         "json_extract(value, '$[4]') AS ambiguous, CAST(json_extract(value, '$[5]') AS BLOB) AS outcome "

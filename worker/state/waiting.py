@@ -51,9 +51,9 @@ class Waiting:
         changed = {name: statement.excluded[name] for name in rows[0] if name != "message_id"}
         await connection.execute(statement.on_conflict_do_update(index_elements=["message_id"], set_=changed), rows)
 
-    async def take(self, lanes: Collection[Lane], most: int) -> list[Due]:
+    async def take(self, lane: Lane, most: int) -> list[Due]:
         """
-        Return up to *most* messages of *lanes* that are due, the oldest first; nobody else gets them for a minute.
+        Return up to *most* messages of *lane* that are due, the oldest first; nobody else gets them for a minute.
 
         Raises:
             StateUnavailable: The database does not answer.
@@ -61,7 +61,7 @@ class Waiting:
         due = (
             sa.select(deferred.c.message_id)
             .where(
-                deferred.c.lane.in_([lane.value for lane in lanes]),
+                deferred.c.lane == lane.value,
                 deferred.c.due <= db_now() - CLOCK_MARGIN_S,
                 deferred.c.taken_until <= db_now(),
             )
@@ -82,11 +82,14 @@ class Waiting:
             for row in sorted(rows, key=lambda row: row.due)
         ]
 
-    async def free(self) -> None:
+    async def free(self, lane: Lane) -> None:
         """Let messages go that wait for a flood which holds no more: a process may have put one there after the release."""
         held = sa.select(floods.c.scope).where(floods.c.scope == sa.literal("template:") + deferred.c.template)
         freed = deferred.update().where(
-            deferred.c.reason == "flood", deferred.c.due > db_now(), ~sa.exists(held.correlate(deferred))
+            deferred.c.lane == lane.value,
+            deferred.c.reason == "flood",
+            deferred.c.due > db_now(),
+            ~sa.exists(held.correlate(deferred)),
         )
         async with self._database.transaction() as connection:
             await connection.execute(freed.values(due=db_now()))
