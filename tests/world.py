@@ -19,7 +19,7 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 
 from schemas.messages import Lane
 from tests import builders
-from worker.app import Role, Worker, open_worker
+from worker.app import Duties, Role, Worker, open_worker
 from worker.demo.configuring import CREDENTIALS, Stage, write_configuration
 from worker.demo.processes import open_process
 from worker.kafka.topics import create_topics, open_admin
@@ -99,7 +99,7 @@ class World:
         with _environment(CREDENTIALS):
             configuration = load_configuration(self.config)
             stop = asyncio.Event()
-            async with open_worker(configuration, roles, lanes) as worker:
+            async with open_worker(configuration, Duties(roles=roles, lanes=lanes)) as worker:
                 running = asyncio.create_task(worker.run(stop))
                 try:
                     yield worker

@@ -4,6 +4,7 @@ import asyncio
 import gc
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
 from enum import StrEnum
 
 import structlog
@@ -36,6 +37,21 @@ class Role(StrEnum):
 
     ROUTER = "router"
     SENDER = "sender"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Duties:
+    """
+    What one process does; everything, unless said otherwise.
+
+    Attributes:
+        lanes: Which a sender serves.
+        intakes: Which a router reads.
+    """
+
+    roles: Collection[Role] = tuple(Role)
+    lanes: Collection[Lane] = tuple(Lane)
+    intakes: Collection[Intake] = tuple(Intake)
 
 
 class Worker:
@@ -94,7 +110,7 @@ class Worker:
             tasks.create_task(control.run(stop, self._drain_s), name="control")
             control.begin()
             await done_before(stop, control.joined())
-            await self._catch_up(control.source, stop)
+        await self._catch_up(control.source if control else None, stop)
         for name, runner in others.items():
             tasks.create_task(runner.run(stop, self._drain_s), name=name)
         for runner in self._stage.runners.values():
@@ -108,14 +124,21 @@ class Worker:
             names = [str(name) for name in self._stage.runners]
             log.info("worker.running", runners=names, delivery=self._delivery, port=self.port)
 
-    async def _catch_up(self, source: Source, stop: asyncio.Event) -> None:
+    async def _catch_up(self, source: Source | None, stop: asyncio.Event) -> None:
         """
         At the very first start nobody's consent is known: read who agreed before anything else is read.
 
         In every process, until all partitions have been read by somebody: what is missing here another may be reading.
+
+        Args:
+            source: Of contacts and consents; None if this process reads none, and only waits for those that do.
+            stop: Ends the waiting.
         """
+        if self._stage.read_once is not None:
+            log.info("worker.waits_for_contacts", reads_them=source is not None)
         while self._stage.read_once is not None and not stop.is_set():
-            if source.ready.is_set() and await self._stage.read_once(source.standing.partitions()):
+            partitions = source.standing.partitions() if source is not None and source.ready.is_set() else None
+            if (source is None or partitions is not None) and await self._stage.read_once(partitions):
                 self._stage.read_once = None
             else:
                 await self._clock.sleep(0.1)
@@ -174,22 +197,22 @@ async def _forever(run: Callable[[], Awaitable[None]], name: str) -> None:
 
 @asynccontextmanager
 async def open_worker(
-    configuration: Configuration, roles: Collection[Role], lanes: Collection[Lane], clock: Clock | None = None
+    configuration: Configuration, duties: Duties | None = None, clock: Clock | None = None
 ) -> AsyncIterator[Worker]:
     """
-    Open what *roles* need, for these *lanes*; everything closes when the block ends.
+    Open what *duties* need, all of them unless given; everything closes when the block ends.
 
     Raises:
         ConfigurationError: A secret is missing, or the database is another deployment's or version's.
         StateUnavailable: The database does not answer at the start.
     """
-    settings, clock = configuration.settings, clock or SystemClock()
+    settings, clock, duties = configuration.settings, clock or SystemClock(), duties or Duties()
     async with AsyncExitStack() as stack:
         shared, stage = await open_shared(configuration, clock, stack), Stage()
-        if Role.SENDER in roles:
-            await open_senders(shared, stage, lanes, stack)
-        if Role.ROUTER in roles:
-            await open_router(shared, stage, stack)
+        if Role.SENDER in duties.roles:
+            await open_senders(shared, stage, duties.lanes, stack)
+        if Role.ROUTER in duties.roles:
+            await open_router(shared, stage, duties.intakes, stack)
         worker = Worker(shared, stage)
         worker.port = await stack.enter_async_context(
             open_web(settings.web, worker.readiness, worker.observe, worker.overseer.why)

@@ -1,7 +1,6 @@
 """A worker begins when what it needs answers: until then it waits, says so, and can be told to stop."""
 
 import asyncio
-from collections.abc import Collection
 
 import structlog
 from tenacity import (
@@ -13,8 +12,7 @@ from tenacity import (
     wait_random_exponential,
 )
 
-from schemas.messages import Lane
-from worker.app import Role, open_worker
+from worker.app import Duties, open_worker
 from worker.errors import TransientError, leaves
 from worker.kafka.topics import require_topics
 from worker.lifecycle import done_before
@@ -23,9 +21,7 @@ from worker.routing.loading import Configuration
 log = structlog.get_logger(__name__)
 
 
-async def run_worker(
-    configuration: Configuration, roles: Collection[Role], lanes: Collection[Lane], stop: asyncio.Event
-) -> None:
+async def run_worker(configuration: Configuration, duties: Duties, stop: asyncio.Event) -> None:
     """
     Run a worker until *stop*; a start while Kafka or the state store are away is tried again, `start_patience_s` long.
 
@@ -43,25 +39,19 @@ async def run_worker(
         reraise=True,
     )
     try:
-        await waiting(_once, configuration, roles, lanes, stop, began)
+        await waiting(_once, configuration, duties, stop, began)
     except Exception as error:
         if not (stop.is_set() and not began.is_set() and _will_pass(error)):
             raise
 
 
-async def _once(
-    configuration: Configuration,
-    roles: Collection[Role],
-    lanes: Collection[Lane],
-    stop: asyncio.Event,
-    began: asyncio.Event,
-) -> None:
+async def _once(configuration: Configuration, duties: Duties, stop: asyncio.Event, began: asyncio.Event) -> None:
     opened = asyncio.Event()
 
     async def work() -> None:
         for topic in await require_topics(configuration.settings):
             log.warning("kafka.input_topic_missing", topic=topic)
-        async with open_worker(configuration, roles, lanes) as worker:
+        async with open_worker(configuration, duties) as worker:
             opened.set()  # from here on the worker itself looks at *stop*
             await worker.run(stop, began)
 

@@ -16,6 +16,7 @@ from tests import builders
 from tests.unit.test_configuration import change
 from tests.world import CREDENTIALS, open_world, terminal
 from worker.demo.broker import free_port
+from worker.demo.processes import open_process
 from worker.sandbox.provider import Behaviour, SandboxProvider
 from worker.sandbox.server import open_sandbox
 from worker.state.database import migrate
@@ -74,6 +75,46 @@ async def test_kill_9_in_mid_flow_and_a_restart_give_every_message_one_outcome_a
     else:
         assert set(kinds) <= {"accepted", "unknown"}
         assert max(world.provider.requests.values()) == 1
+
+
+@pytest.mark.kafka
+@pytest.mark.postgres
+async def test_intakes_run_apart_and_codes_too_wait_at_first_until_contacts_are_known(
+    kafka, postgres, tmp_path
+) -> None:
+    url = postgres.new_database()
+    await asyncio.to_thread(migrate, url)
+    await asyncio.to_thread(kafka.forget)
+    async with open_world(tmp_path, kafka.address, url, embedded=False) as world:
+        await world.people(2)
+        for event_type in ("otp.requested", "order.shipped", "promotion.announced"):
+            await world.publish(event_type, {"contact_id": "c-1"})
+        log = tmp_path / "urgent.log"
+        urgent = [*COMMAND, "run", "--config", world.config, "--role", "router", "--intake", "urgent"]
+        with log.open("ab") as output:
+            async with open_process(urgent, environment=CREDENTIALS, output=output) as process:
+                while b"worker.waits_for_contacts" not in log.read_bytes():
+                    assert process.returncode is None, log.read_text()
+                    await asyncio.sleep(0.05)
+                await asyncio.sleep(2)
+                assert b"worker.running" not in log.read_bytes()
+                others = [f"--intake={its}" for its in ("control", "normal", "bulk")]
+                async with world.process("--role", "router", *others), world.process("--role", "sender"):
+                    outcomes = await world.outcomes(3)
+
+    assert {tuple(kinds) for kinds in terminal(outcomes).values()} == {("accepted",)}
+    assert len(outcomes) == 3
+    running = next(line for line in log.read_text().splitlines() if "worker.running" in line)
+    assert json.loads(running)["runners"] == ["urgent"]
+
+
+def test_a_lane_for_a_process_that_sends_nothing_is_refused(tmp_path) -> None:
+    said = subprocess.run(
+        [*COMMAND, "run", "--role", "router", "--lane", "urgent"], capture_output=True, text=True, timeout=60
+    )
+
+    assert said.returncode == 2
+    assert "--role sender" in said.stderr
 
 
 @pytest.mark.kafka

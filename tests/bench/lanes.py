@@ -29,8 +29,10 @@ from worker.settings import Intake
 Rows = list[dict[str, Any]]
 RATE, MARKETING_RATE = 20.0, 100.0
 DISTINCT = 40_000  # messages that are made anew; more than are drained while anybody looks
-# As in production: codes have a sender of their own.
-LAYOUT = (("--role", "router"), ("--role", "sender", "--lane", "urgent"),
+# As in production: codes have a router and a sender of their own.
+LAYOUT = (("--role", "router", "--intake", "urgent"),
+          ("--role", "router", "--intake", "control", "--intake", "normal", "--intake", "bulk"),
+          ("--role", "sender", "--lane", "urgent"),
           ("--role", "sender", "--lane", "transactional", "--lane", "marketing"))  # fmt: skip
 
 
@@ -51,7 +53,7 @@ def measure_lanes(bench: Bench, samples: int, backlog: int, rows: Rows) -> None:
             ]
             _await_running(folder, len(LAYOUT))
             watching = Memory(processes[-1].pid)
-            note(rows, "urgent", case, "three processes", {**codes(folder, provider, samples), **watching.seen()})
+            note(rows, "urgent", case, "four processes", {**codes(folder, provider, samples), **watching.seen()})
     for case in ("idle", "rolling restart"):
         with _world(bench) as (folder, _, provider):
             with _crew(folder) as crew:

@@ -21,7 +21,7 @@ from schemas.events import EVENTS
 from schemas.messages import Lane
 from tests.bench import peers
 from tests.bench.double import BODY
-from worker.app import Role, open_worker
+from worker.app import Duties, Role, open_worker
 from worker.delivery.fence import Claimed
 from worker.delivery.ledger import Entry, State
 from worker.routing.loading import load_configuration
@@ -104,7 +104,7 @@ async def worker(config: str, role: str, count: int) -> tuple[float, float]:
     configuration = load_configuration(Path(config))
     stop = asyncio.Event()
     counter = metrics.RECORDS if role == "router" else metrics.OUTCOMES
-    async with open_worker(configuration, [Role(role)], [Lane.TRANSACTIONAL]) as its:
+    async with open_worker(configuration, Duties(roles=[Role(role)], lanes=[Lane.TRANSACTIONAL])) as its:
         running = asyncio.create_task(its.run(stop))
         began = None
         read = metrics.RECORDS_READ if role == "router" else metrics.MESSAGES_READ

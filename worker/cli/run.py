@@ -7,13 +7,13 @@ import typer
 import uvloop
 
 from schemas.messages import Lane
-from worker.app import Role
+from worker.app import Duties, Role
 from worker.cli.options import DEFAULT_CONFIG, ConfigOption
 from worker.environment import load_settings
 from worker.errors import ConfigurationError
 from worker.lifecycle import stop_on_signals
 from worker.routing.loading import Configuration, load_configuration
-from worker.settings import DeliveryMode
+from worker.settings import DeliveryMode, Intake
 from worker.starting import run_worker
 from worker.state.database import migrate
 from worker.telemetry.log import set_up_logging
@@ -40,6 +40,9 @@ def run(
     lane: Annotated[
         list[Lane] | None, typer.Option(help="Which lanes it sends; all unless named. May be repeated.")
     ] = None,
+    intake: Annotated[
+        list[Intake] | None, typer.Option(help="Which intakes it routes; all unless named. May be repeated.")
+    ] = None,
     log_level: Annotated[str, typer.Option(envvar="SMS_WORKER_LOG_LEVEL", help="How much to say.")] = LogLevel.INFO,
     pretty: Annotated[bool, typer.Option(help="Logs for people instead of JSON.")] = False,
 ) -> None:
@@ -48,9 +51,12 @@ def run(
 
     It waits for Kafka and the state store, if they are away when it starts.
 
-    By default one process does everything. In production the urgent sender is a process of its own:
-    `sms-worker run --role sender --lane urgent`.
+    By default one process does everything. In production what is urgent has processes of its own, so that a login code
+    waits for nobody: `sms-worker run --role router --intake urgent` and `sms-worker run --role sender --lane urgent`.
     """
+    for option, needs, given in (("--lane", Role.SENDER, lane), ("--intake", Role.ROUTER, intake)):
+        if given and role and needs not in role:
+            raise typer.BadParameter(f"{option} needs --role {needs}")
     set_up_logging(log_level, pretty=pretty)
     configuration = load_configuration(config)
     sends = Role.SENDER in (role or list(Role)) and configuration.settings.delivery.mode is not DeliveryMode.SIMULATE
@@ -59,12 +65,13 @@ def run(
     url = configuration.settings.database.url.get_secret_value()
     if url.startswith("sqlite"):  # the embedded store belongs to this process alone
         migrate(url)
-    uvloop.run(_run(configuration, role or list(Role), lane or list(Lane)))
+    duties = Duties(roles=role or tuple(Role), lanes=lane or tuple(Lane), intakes=intake or tuple(Intake))
+    uvloop.run(_run(configuration, duties))
 
 
-async def _run(configuration: Configuration, roles: list[Role], lanes: list[Lane]) -> None:
+async def _run(configuration: Configuration, duties: Duties) -> None:
     with stop_on_signals() as stop:
-        await run_worker(configuration, roles, lanes, stop)
+        await run_worker(configuration, duties, stop)
 
 
 @db.command("upgrade")

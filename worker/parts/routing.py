@@ -1,6 +1,6 @@
 """The router's parts: one for each intake that has topics."""
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from contextlib import AsyncExitStack
 
 from worker.clock import Clock
@@ -23,8 +23,12 @@ CAUGHT_UP_EVERY_S, FIRST_EVERY_S = 2.0, 0.2
 REPLAYS_AT_ONCE = 50
 
 
-async def open_router(shared: Shared, stage: Stage, stack: AsyncExitStack) -> None:
-    """Add a router for each intake that has topics, and one for dead letters on their way back."""
+async def open_router(shared: Shared, stage: Stage, intakes: Collection[Intake], stack: AsyncExitStack) -> None:
+    """
+    Add a router for each of *intakes* that has topics, and one for dead letters on their way back.
+
+    A process that routes nothing but urgent events leaves the dead letters to others.
+    """
     settings = shared.configuration.settings
     projector = Projector(shared.database, shared.people, shared.pepper)
     control = settings.intakes.get(Intake.CONTROL)
@@ -32,7 +36,7 @@ async def open_router(shared: Shared, stage: Stage, stack: AsyncExitStack) -> No
         holding, since = HoldingProjector(projector), shared.clock.now().timestamp()
         stage.read_once = lambda partitions: holding.read_once(partitions, since)
     for intake, its in settings.intakes.items():
-        if its.topics:
+        if its.topics and intake in intakes:
             sink = stage.sinks[intake] = await stack.enter_async_context(open_sink(make_producer(settings.kafka)))
             telling = _telling(HoldingProjector(projector), shared.clock, stage) if intake is Intake.CONTROL else None
             urgent, starts = intake is Intake.URGENT, {topic.name: topic.start for topic in its.topics}
@@ -46,7 +50,8 @@ async def open_router(shared: Shared, stage: Stage, stack: AsyncExitStack) -> No
                 commit_every_s=settings.kafka.commit_every_s,
                 after_poll=telling,
             )
-
+    if set(intakes) == {Intake.URGENT}:
+        return
     sink = stage.sinks["replay"] = await stack.enter_async_context(open_sink(make_producer(settings.kafka)))
     stage.runners["replay"] = BatchRunner(
         source_maker(shared, "router-replay", {shared.topics.replay: "earliest"}, urgent=False),

@@ -38,14 +38,15 @@ class Stage:
         services: What answers them in the background; none ever ends by itself.
         queues: Where messages wait for the fence.
         sinks: What writes to Kafka, by name.
-        read_once: Says whether these partitions of contacts and consents have been read, where that was never so before.
+        read_once: Says whether these partitions of contacts and consents have been read, where that was never so before;
+            for None, whether somebody has found that so.
     """
 
     runners: dict[str, Runner] = field(default_factory=dict)
     services: dict[str, Callable[[], Awaitable[None]]] = field(default_factory=dict)
     queues: list[FenceQueue] = field(default_factory=list)
     sinks: dict[str, Sink] = field(default_factory=dict)
-    read_once: Callable[[Collection[tuple[str, int]]], Awaitable[bool]] | None = None
+    read_once: Callable[[Collection[tuple[str, int]] | None], Awaitable[bool]] | None = None
 
 
 @dataclass(frozen=True)

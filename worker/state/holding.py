@@ -36,8 +36,8 @@ class HoldingProjector:
         """Write down how far behind each partition is."""
         await hold_until_back("projection")(self._projector.caught_up, behind_s)
 
-    async def read_once(self, partitions: Collection[tuple[str, int]], since: float) -> bool:
-        """Return whether every partition has been read up to *since*."""
+    async def read_once(self, partitions: Collection[tuple[str, int]] | None, since: float) -> bool:
+        """Return whether every partition has been read up to *since*, or for None whether somebody found that so."""
         return await hold_until_back("projection")(self._projector.read_once, partitions, since)
 
 

@@ -77,16 +77,24 @@ class Projector:
         """Forget partitions of topics that are read no more; return whether nobody has ever read all there was."""
         async with self._database.transaction() as connection:
             await connection.execute(projections.delete().where(projections.c.topic.not_in(topics)))
-            return not await connection.scalar(sa.select(facts.c.value).where(facts.c.name == READ_ONCE))
+            return not await self._was_read_once(connection)
 
-    async def read_once(self, partitions: Collection[tuple[str, int]], since: float) -> bool:
+    @staticmethod
+    async def _was_read_once(connection: AsyncConnection) -> bool:
+        return bool(await connection.scalar(sa.select(facts.c.value).where(facts.c.name == READ_ONCE)))
+
+    async def read_once(self, partitions: Collection[tuple[str, int]] | None, since: float) -> bool:
         """
         Return whether each of *partitions* has been read up to *since* or later, by whichever process; write that down.
 
         Args:
-            partitions: Of the control intake's topics, all of them.
+            partitions: Of the control intake's topics, all of them; None if this process does not read them, and only
+                asks what others wrote down.
             since: Seconds since 1970, by the database's clock.
         """
+        if partitions is None:
+            async with self._database.reading() as connection:
+                return await self._was_read_once(connection)
         async with self._database.transaction() as connection:
             rows = await connection.execute(sa.select(projections).where(projections.c.caught_up_at >= since))
             if not {(row.topic, row.partition) for row in rows} >= set(partitions):
