@@ -12,7 +12,7 @@ import structlog
 from schemas.messages import Lane
 from worker import __version__
 from worker.clock import Clock, SystemClock
-from worker.errors import StateRefused, StateUnavailable
+from worker.errors import StateRefused, StateUnavailable, Stuck
 from worker.kafka.keyed import KeyedRunner
 from worker.kafka.source import Source
 from worker.lifecycle import done_before
@@ -25,11 +25,12 @@ from worker.routing.loading import Configuration
 from worker.settings import Intake
 from worker.state.waiting import Waiting
 from worker.telemetry import metrics
-from worker.watchdog import LoopGuard
+from worker.watchdog import LoopGuard, Watchdog, give_up_after
 from worker.web.server import open_web
 
 log = structlog.get_logger(__name__)
 PING_EVERY_S = 2.0
+LAST_WORD_S = 45.0  # beside two drains: commits, clients that leave, records in line
 
 
 class Role(StrEnum):
@@ -73,43 +74,66 @@ class Worker:
         self.overseer = Overseer(shared, stage, lambda: self._database_answers)
         self._operations = shared.operations
         shared.operations.on_skip.append(self._skip)
-        self._guard = LoopGuard(settings.watchdog.blocked_s)
+        self._guard = LoopGuard(settings.watchdog.blocked_s, tell=self.overseer.tell_all)
         self.port = 0
 
     async def run(self, stop: asyncio.Event, began: asyncio.Event | None = None) -> None:
-        """Work until *stop*; then finish what is under way, publish, commit, and return. *began* is set once all runs."""
+        """
+        Work until *stop*; then finish what is under way, publish, commit, and return. *began* is set once all runs.
+
+        Raises:
+            Stuck: A runner stood still; the others finished first, as one lane's fault must cut no other's requests.
+        """
         services = {
             **self._stage.services,
             "database-ping": self._ping,
             "loop-guard": self._beat,
             "operations": self._operations.run,
         }
+        ends, stuck, watching = asyncio.Event(), list[Stuck](), list[asyncio.Task[None]]()
+
+        async def watch(dog: Watchdog) -> None:
+            try:
+                await dog.run()
+            except Stuck as error:
+                stuck.append(error)
+                give_up_after(2 * self._drain_s + LAST_WORD_S)
+                ends.set()
+
         async with asyncio.TaskGroup() as background:
             tasks = [background.create_task(_forever(run, name), name=name) for name, run in services.items()]
+            tasks.append(background.create_task(_set_after(stop, ends), name="stop"))
             async with asyncio.TaskGroup() as runners:
-                await self._start(runners, stop)
-                watching = [
-                    background.create_task(_forever(dog.run, name), name=name)
-                    for name, dog in self.overseer.watchdogs().items()
-                ]
+
+                def begin_to_watch(names: Collection[str]) -> None:
+                    for name in names:
+                        dog = background.create_task(watch(self.overseer.watchdog(name)), name=f"watchdog-{name}")
+                        watching.append(dog)
+
+                await self._start(runners, ends, begin_to_watch)
                 if began is not None:
                     began.set()
-                await stop.wait()
-                for task in watching:
+                await ends.wait()
+                for task in watching:  # what stops stands still
                     task.cancel()
                 for queue in self._stage.queues:
                     queue.close()
             for task in tasks:
                 task.cancel()
         log.info("worker.stopped")
+        if stuck:
+            raise stuck[0]
 
-    async def _start(self, tasks: asyncio.TaskGroup, stop: asyncio.Event) -> None:
+    async def _start(
+        self, tasks: asyncio.TaskGroup, stop: asyncio.Event, begin_to_watch: Callable[[Collection[str]], None]
+    ) -> None:
         """Contacts and consents first: what is read next depends on them."""
         others = dict(self._stage.runners)
         if (control := others.pop(Intake.CONTROL, None)) is not None:
             tasks.create_task(control.run(stop, self._drain_s), name="control")
             control.begin()
             await done_before(stop, control.joined())
+            begin_to_watch([Intake.CONTROL])
         await self._catch_up(control.source if control else None, stop)
         for name, runner in others.items():
             tasks.create_task(runner.run(stop, self._drain_s), name=name)
@@ -117,6 +141,7 @@ class Worker:
             await done_before(stop, runner.joined())
         for runner in others.values():
             runner.begin()
+        begin_to_watch(others)
         gc.collect()
         gc.freeze()  # what lives as long as the process is never looked at again
         gc.set_threshold(50_000, 20, 20)
@@ -181,6 +206,7 @@ class Worker:
             for topic, lag in runner.source.standing.lag().items():
                 metrics.child(metrics.LAG, name, topic).set(lag)
             metrics.child(metrics.REBALANCES, name).set(runner.source.rebalances)
+            metrics.child(metrics.OLDEST_S, name).set(self.overseer.oldest_s(name))
             if isinstance(runner, KeyedRunner):
                 metrics.child(metrics.MESSAGES_IN_FLIGHT, name).set(runner.in_flight)
         for queue in self._stage.queues:
@@ -188,6 +214,11 @@ class Worker:
             metrics.child(metrics.CONCURRENCY_LIMIT, queue.name).set(queue.concurrency.limit)
         for name, sink in self._stage.sinks.items():
             metrics.child(metrics.HELD_WRITES, name).set(sink.held)
+
+
+async def _set_after(before: asyncio.Event, after: asyncio.Event) -> None:
+    await before.wait()
+    after.set()
 
 
 async def _forever(run: Callable[[], Awaitable[None]], name: str) -> None:

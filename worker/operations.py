@@ -30,6 +30,7 @@ class Operations:
 
     Attributes:
         on_skip: Called with the place of each record that is newly given up; again a second later, if it says false.
+        on_flood: Called with each scope that holds newly, or holds no more.
     """
 
     def __init__(self, book: Book, clock: Clock) -> None:
@@ -38,6 +39,7 @@ class Operations:
         self._skips: Mapping[Place, str] = {}
         self._floods: Mapping[str, str] = {}
         self.on_skip: list[Callable[[Place], Awaitable[bool]]] = []
+        self.on_flood: list[Callable[[str], None]] = []
         self._heard: set[Place] = set()
         self._told: set[Place] = set()
 
@@ -50,10 +52,13 @@ class Operations:
     async def hear(self) -> None:
         """Ask the state store once; while it is away, what was heard last stands."""
         try:
-            skips, self._floods = await self._book.skips(), await self._book.floods()
+            skips, floods = await self._book.skips(), await self._book.floods()
         except (StateUnavailable, StateRefused):
             return
-        self._skips = skips
+        for scope in self._floods.keys() ^ floods.keys():
+            for changed in self.on_flood:
+                changed(scope)
+        self._skips, self._floods = skips, floods
         self._told &= skips.keys()
         self._heard &= skips.keys()
         new = skips.keys() - self._told

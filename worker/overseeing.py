@@ -38,24 +38,33 @@ class Overseer:
         self._stage = stage
         self._database_answers = database_answers
 
-    def watchdogs(self) -> dict[str, Watchdog]:
-        """Return a watchdog for each runner."""
+    def watchdog(self, name: str) -> Watchdog:
+        """Return the watchdog of a runner."""
         configuration, clock = self._shared.configuration, self._shared.clock
         settings = configuration.settings.watchdog
         # Somebody else's claim may be waited for until its lease is over.
         longest_s = max(account.lease_s for account in configuration.accounts.accounts.values()) + MARGIN_S
         settings = settings.model_copy(update={"stuck_s": max(settings.stuck_s, longest_s)})
-        return {
-            f"watchdog-{name}": Watchdog(str(name), runner, self._looker(name), self._teller(name), settings, clock)
-            for name, runner in self._stage.runners.items()
-        }
+        runner = self._stage.runners[name]
+        return Watchdog(str(name), runner, lambda: self.look(name), lambda: self._tell(name), settings, clock)
+
+    def oldest_s(self, name: str) -> float:
+        """Return for how long the oldest unfinished record of a runner has kept its partition's offset; 0 for none."""
+        unfinished = self._stage.runners[name].unfinished()
+        return time.monotonic() - min((one.assigned.moved_at for one in unfinished), default=time.monotonic())
+
+    def tell_all(self) -> None:
+        """Write every runner's flight record to the log."""
+        for name in list(self._stage.runners):
+            self._tell(name)
 
     def look(self, name: str) -> Sight:
         """Return what is to be seen of a runner."""
         runner, now = self._stage.runners[name], time.monotonic()
         source, unfinished = runner.source, runner.unfinished()
         oldest = min(unfinished, key=_moved, default=None)
-        waits = {queue.waits_for for queue in self._stage.queues}
+        queue = self._stage.queue_of.get(name)  # another lane's account is no excuse
+        waits = {queue.waits_for} if queue is not None else set()
         held = any(sink.held for sink in self._stage.sinks.values())
         return Sight(
             fetch_dead=source.standing.fetch_is_dead(),
@@ -95,7 +104,8 @@ class Overseer:
                     "key": None if its.key is None else self._key(name, its.key),
                     "state": its.step.value,
                     "since_s": round(now - its.since, 1),
-                    "waits_for": self._waits_for(its),
+                    "unmoved_s": round(now - assigned.moved_at, 1),
+                    "waits_for": self._waits_for(name, its),
                 }
             elif row["unread"]:
                 row |= {"state": "paused" if source.paused else "fetching", "waits_for": "the broker"}
@@ -104,29 +114,25 @@ class Overseer:
 
     def _key(self, name: str, key: bytes) -> str:
         """Return a lane's key, which is a hash already, or the keyed hash of another team's."""
-        return key.decode() if name.startswith("sender-") else self._shared.pepper.name("key", key.hex())
+        return (
+            key.decode(errors="replace") if name.startswith("sender-") else self._shared.pepper.name("key", key.hex())
+        )
 
-    def _waits_for(self, its: Unfinished) -> str:
+    def _waits_for(self, name: str, its: Unfinished) -> str:
         if its.step is Step.QUEUED:
             return "an earlier record of its key" if its.behind else "a free slot"
         if its.step is Step.FENCE:
-            waits = [f"{queue.waits_for} of account {queue.name}" for queue in self._stage.queues if queue.waits_for]
-            return ", ".join(waits) or "the fence"
+            queue = self._stage.queue_of.get(name)
+            return f"{queue.waits_for} of account {queue.name}" if queue and queue.waits_for else "the fence"
         away = " (it does not answer)" if not self._database_answers() and its.step is not Step.SUBMIT else ""
         return WAITS[its.step] + away
 
-    def _looker(self, name: str) -> Callable[[], Sight]:
-        return lambda: self.look(name)
-
-    def _teller(self, name: str) -> Callable[[], None]:
-        def tell() -> None:
-            for row in self._why(str(name), self._stage.runners[name]):
-                if row["state"] != "idle":
-                    log.error("watchdog.why", **row)
-            for flight in self._stage.runners[name].source.flights.dump():
-                log.error("watchdog.flight_record", runner=str(name), **flight)
-
-        return tell
+    def _tell(self, name: str) -> None:
+        for row in self._why(str(name), self._stage.runners[name]):
+            if row["state"] != "idle":
+                log.error("watchdog.why", **row)
+        for flight in self._stage.runners[name].source.flights.dump():
+            log.error("watchdog.flight_record", runner=str(name), **flight)
 
 
 def _only_waits(its: Unfinished) -> bool:

@@ -32,6 +32,8 @@ from worker.results import Facts, Outcomes
 from worker.telemetry import metrics
 
 log = structlog.get_logger(__name__)
+# Of a template and an account: a message that was suppressed, or expired, or waits, says neither good nor bad of them.
+SAYS_THAT_ALL_IS_WELL = frozenset({OutcomeKind.ACCEPTED, OutcomeKind.REJECTED, OutcomeKind.UNKNOWN})
 
 
 class Lookup(Protocol):
@@ -90,19 +92,23 @@ class Sender:
             message = read_message(record)
             payload = await self._deliver(message, record.place)
             kind = await self._publish(message, payload)
-            if kind not in (None, OutcomeKind.DEFERRED):  # what still waits is neither good nor bad
-                await self._floods.note(message, self._handovers[message.category].account, None)
+            if kind in SAYS_THAT_ALL_IS_WELL:
+                await self._note(message, None)
         except TransientError:
             raise
         except PermanentError as error:
             at(Step.PUBLISH)
             await self._letters.put(record, error, message)
-            if message is not None:
-                await self._floods.note(message, self._handovers[message.category].account, error)
+            await self._note(message, error.code)
         except Exception as error:  # a mistake of ours: keep the record, not the process's other two hundred
             log.exception("sender.failed")
             internal = PermanentError(DeadLetterReason.INTERNAL_ERROR, type(error).__name__)
             await self._letters.put(record, internal, message)
+            await self._note(message, internal.code)
+
+    async def _note(self, message: Message | None, code: DeadLetterReason | None) -> None:
+        if message is not None:
+            await self._floods.note(message, self._handovers[message.category].account, code)
 
     async def _deliver(self, message: Message, origin: Place) -> bytes:
         at(Step.LOOKUP)

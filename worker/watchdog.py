@@ -11,6 +11,7 @@ import threading
 import time
 import traceback
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
@@ -25,7 +26,7 @@ from worker.telemetry import metrics
 log = structlog.get_logger(__name__)
 TICK_S = 1.0
 EXIT_BLOCKED = 5
-LAST_WORD_S = 30.0
+FORGIVEN_S = 3600.0  # a client that was rebuilt so long ago may be rebuilt again
 
 
 class Symptom(StrEnum):
@@ -129,7 +130,7 @@ class Watchdog:
         self._settings = settings
         self._clock = clock
         self._found: Symptom | None = None
-        self._stuck_s = self._away_s = 0.0
+        self._stuck_s = self._away_s = self._well_s = 0.0
         self._rebuilt = False
 
     async def run(self) -> None:
@@ -151,12 +152,13 @@ class Watchdog:
     def note(self, sight: Sight, seconds: float) -> bool:
         """Take in what was seen *seconds* after the last time; return whether it is time to act."""
         found = symptom(sight)
+        self._well_s = 0.0 if found else self._well_s + seconds
         if found is None:
             self._stuck_s = self._away_s = 0.0
             self._found = None
+            self._rebuilt = self._rebuilt and self._well_s < FORGIVEN_S
             return False
-        if found is not self._found:
-            self._found, self._stuck_s = found, 0.0
+        self._found = found
         excused = excuse(sight, found)
         self._away_s = self._away_s + seconds if excused is Excuse.AWAY else 0.0
         if excused is None or (excused is Excuse.AWAY and self._away_s > self._settings.away_s):
@@ -168,7 +170,6 @@ class Watchdog:
         log.error("watchdog.stuck", runner=self._name, symptom=self._found, rebuilt_before=self._rebuilt)
         self._tell()
         if self._rebuilt:
-            give_up_after(LAST_WORD_S)
             raise Stuck(f"{self._name}: {self._found}, and a new client has not helped")
         self._rebuilt, self._stuck_s = True, 0.0
         try:
@@ -191,10 +192,14 @@ class LoopGuard:
     Args:
         blocked_s: How long is too long.
         end: Called then; ends the process.
+        tell: Writes the flight record to the log first. It is called in the guard's thread, while the loop stands still.
     """
 
-    def __init__(self, blocked_s: float, end: Callable[[int], None] = os._exit) -> None:
+    def __init__(
+        self, blocked_s: float, end: Callable[[int], None] = os._exit, tell: Callable[[], None] = lambda: None
+    ) -> None:
         self._blocked_s = blocked_s
+        self._tell = tell
         self._end = end
         self._beat = time.monotonic()
         self._stopped = threading.Event()
@@ -222,5 +227,7 @@ class LoopGuard:
                 frame = sys._current_frames().get(self._loop_thread)  # noqa: SLF001  the one way to see another thread
                 where = "".join(traceback.format_stack(frame)[-6:]) if frame else ""
                 log.critical("watchdog.loop_blocked", seconds=round(now - self._beat, 1), stack=where)
+                with suppress(Exception):  # what it looks at may be half changed
+                    self._tell()
                 self._end(EXIT_BLOCKED)
                 return

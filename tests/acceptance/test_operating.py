@@ -3,8 +3,13 @@
 import asyncio
 import json
 
+import pytest
+
 from tests.world import World, open_world, terminal
+from worker.errors import Stuck, leaves
 from worker.records import Place
+from worker.sandbox.provider import Behaviour
+from worker.watchdog import Watchdog
 
 
 async def until_stuck(world: World, state: set[str]) -> dict[str, object]:
@@ -85,3 +90,47 @@ async def test_a_fetch_task_that_died_silently_is_noticed_and_the_client_rebuilt
         outcomes = await world.outcomes(2, 60)
     assert {tuple(kinds) for kinds in terminal(outcomes).values()} == {("accepted",)}
     assert max(world.provider.requests.values()) == 1
+
+
+async def test_another_lane_s_campaign_is_no_excuse_for_a_lane_that_stands_still(servers, tmp_path) -> None:
+    """Marketing waits for its rate all day; a transactional message that waits for nothing must be noticed all the same."""
+    rates = {"transactional": 50.0, "marketing": 0.01}
+    async with open_world(tmp_path, **servers, rates=rates, behaviour=Behaviour(latency_ms=8_000)) as world:
+        await world.people(2)
+        async with world.worker() as worker:
+            for _ in range(2):
+                await world.publish("promotion.announced", {"contact_id": "c-1"})
+            await world.publish("order.shipped", {"phone": "+33671000001"})
+            for _ in range(600):
+                offers = worker.overseer.look("sender-marketing")
+                order = worker.overseer.look("sender-transactional")
+                if offers.throttled and order.unmoved_s > 1:
+                    break
+                await asyncio.sleep(0.05)
+
+            assert (offers.throttled, order.throttled) == (True, False)
+
+
+async def test_a_lane_that_stands_still_ends_the_process_after_the_others_have_finished(
+    servers, tmp_path, monkeypatch
+) -> None:
+    monkeypatch.setattr("worker.app.give_up_after", lambda _: None)
+    async with open_world(tmp_path, **servers, behaviour=Behaviour(latency_ms=1_500)) as world:
+        with pytest.raises(BaseExceptionGroup) as ended:
+            async with world.worker() as worker:
+                await world.publish("order.shipped", {"phone": "+33671000001"})
+                while not world.provider.requests:
+                    await asyncio.sleep(0.02)
+                monkeypatch.setattr(Watchdog, "note", lambda its, *_: its._name == "sender-marketing")
+                monkeypatch.setattr(Watchdog, "_act", _stuck)
+                await asyncio.sleep(1.2)
+        outcomes = await world.outcomes(1)
+
+    assert [str(error) for error in leaves(ended.value)] == ["sender-marketing"]
+    assert {tuple(kinds) for kinds in terminal(outcomes).values()} == {("accepted",)}
+    assert world.provider.summary()["texted_twice"] == []
+    assert max(world.provider.requests.values()) == 1
+
+
+async def _stuck(its: Watchdog) -> None:
+    raise Stuck(its._name)

@@ -5,6 +5,8 @@ import asyncio
 import pytest
 
 from tests.chaos.mock_cluster import Api, MockCluster, running
+from worker.errors import BrokerUnavailable
+from worker.kafka import scanning
 from worker.kafka.clients import make_consumer, make_producer
 from worker.kafka.keyed import KeyedRunner
 from worker.kafka.sink import open_sink
@@ -150,3 +152,25 @@ async def test_leader_and_coordinator_may_move_and_brokers_go_down_and_come_back
         handled, committed = await work(cluster, 20, 60, meanwhile=move)
 
     assert (list(dict.fromkeys(handled)), committed) == (VALUES, 20)
+
+
+async def test_a_scan_whose_broker_falls_silent_says_so_and_is_no_shorter_list(monkeypatch) -> None:
+    """The client answers nothing while a leader is away; an operator must not take that for the end."""
+    monkeypatch.setattr(scanning, "QUIET_POLLS", 4)
+    with running() as cluster:
+        cluster.topic(TOPIC)
+        await write(cluster, *VALUES)
+        cluster.errors(Api.FETCH, *[6] * 500)
+
+        with pytest.raises(BrokerUnavailable, match="0 of 20"):
+            async for _ in scanning.scan(settings(cluster), [TOPIC]):
+                pass
+
+
+async def test_a_scan_goes_on_when_its_broker_is_back() -> None:
+    with running() as cluster:
+        cluster.topic(TOPIC)
+        await write(cluster, *VALUES)
+        cluster.errors(Api.FETCH, *[6] * 10)
+
+        assert [record.value async for record in scanning.scan(settings(cluster), [TOPIC])] == VALUES

@@ -14,7 +14,7 @@ from tests.world import open_world
 from worker.kafka.clients import make_consumer
 from worker.kafka.source import Source
 from tests.builders import SHIPPED
-from worker.kafka.topics import check_topics, create_topics, open_admin
+from worker.kafka.topics import check_topics, committed_offset, create_topics, open_admin
 from worker.environment import load_settings
 from worker.settings import KafkaSettings
 from worker.telemetry import metrics
@@ -215,3 +215,15 @@ async def test_partitions_that_are_added_are_read_from_their_beginning(kafka, to
     values, _ = await read(kafka, topic, "earliest", polls=60)
 
     assert values == [b"on a new one"]
+
+
+async def test_markers_of_transactions_at_the_end_are_committed_too(kafka, topic) -> None:
+    """Else, when retention has emptied a quiet partition, its next reader would tell of records that were lost."""
+    await send(kafka, topic, b"in a transaction", transaction="t-1")
+
+    values, _ = await read(kafka, topic, "earliest", polls=40)
+    async with open_admin(KafkaSettings(bootstrap_servers=kafka.address)) as admin:
+        committed = await committed_offset(admin, "g", topic, 0)
+
+    assert values == [b"in a transaction"]
+    assert committed == 2  # the record, and the marker behind it

@@ -15,25 +15,25 @@ class Provider:
 
     name = "fake"
 
-    def __init__(self, submitted: Submitted) -> None:
-        self.submitted = submitted
+    def __init__(self, *submitted: Submitted) -> None:
+        self.submitted = list(submitted)
         self.refs: list[str] = []
 
     async def send(self, sms: Sms, ref: str) -> Submitted:
         self.refs.append(ref)
-        return self.submitted
+        return self.submitted.pop(0) if len(self.submitted) > 1 else self.submitted[0]
 
 
-def attempts(clock: ManualClock, submitted: Submitted, holds: list) -> Attempts:
+def attempts(clock: ManualClock, *submitted: Submitted, holds: list) -> Attempts:
     async def hold(name: str, seconds: float, reason: str) -> None:
         holds.append((name, seconds, reason))
 
-    return Attempts("a", account(http_deadline_s=5), Provider(submitted), clock, hold)
+    return Attempts("a", account(http_deadline_s=5), Provider(*submitted), clock, hold)
 
 
 async def test_a_process_that_froze_between_the_fence_and_the_call_sends_nothing() -> None:
     clock, holds = ManualClock(), []
-    its = attempts(clock, Submitted(answer=Answer.ACCEPTED), holds)
+    its = attempts(clock, Submitted(answer=Answer.ACCEPTED), holds=holds)
     claimed = Claimed(1, "me:1", asked_at=0.0)
 
     clock.seconds = 9.99  # the lease is 20, the deadline 5, the margin 5
@@ -51,6 +51,46 @@ async def test_an_account_that_must_rest_is_held_for_everybody() -> None:
     holds: list = []
     refusal = Submitted(answer=Answer.NOT_SENT, reason=ProviderReason.RATE_LIMITED, hold_s=7.0)
 
-    await attempts(ManualClock(), refusal, holds).submit("m-1", Claimed(2, "me:1"), SMS)
+    await attempts(ManualClock(), refusal, holds=holds).submit("m-1", Claimed(2, "me:1"), SMS)
 
     assert holds == [("a", 7.0, ProviderReason.RATE_LIMITED)]
+
+
+REFUSED = Submitted(answer=Answer.NOT_SENT, reason=ProviderReason.CONNECT_FAILED)
+ACCEPTED = Submitted(answer=Answer.ACCEPTED)
+
+
+async def test_a_connection_that_is_refused_is_tried_once_more_under_the_same_key_before_anybody_rests() -> None:
+    holds: list = []
+    its = attempts(ManualClock(), REFUSED, ACCEPTED, holds=holds)
+    down = attempts(ManualClock(), REFUSED, holds=holds)
+
+    one = await its.submit("m-1", Claimed(1, "me:1"), SMS)
+    two = await down.submit("m-2", Claimed(1, "me:2"), SMS)
+
+    assert (one.answer, its.provider.refs) == (Answer.ACCEPTED, ["m-1-1", "m-1-1"])
+    assert (two.answer, len(down.provider.refs)) == (Answer.NOT_SENT, 2)
+    assert len(holds) == 1
+    assert two.hold_s is not None
+
+
+async def test_only_what_surely_sent_nothing_is_tried_again_in_place() -> None:
+    for answer in (
+        Submitted(answer=Answer.AMBIGUOUS, reason=ProviderReason.TIMED_OUT),
+        Submitted(answer=Answer.NOT_SENT, reason=ProviderReason.RATE_LIMITED, hold_s=1.0),
+        Submitted(answer=Answer.OUR_FAULT, reason=ProviderReason.NO_CREDIT, hold_s=60.0),
+    ):
+        its = attempts(ManualClock(), answer, holds=[])
+        await its.submit("m-1", Claimed(1, "me:1"), SMS)
+        assert its.provider.refs == ["m-1-1"]
+
+
+async def test_the_second_try_begins_within_the_start_window_or_not_at_all() -> None:
+    clock = ManualClock()
+    clock.seconds = 9.99
+    its = attempts(clock, REFUSED, ACCEPTED, holds=[])
+
+    late = await its.submit("m-1", Claimed(1, "me:1", asked_at=0.0), SMS)
+
+    assert late.reason is ProviderReason.TOO_LATE_TO_START
+    assert its.provider.refs == ["m-1-1"]

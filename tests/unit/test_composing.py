@@ -125,3 +125,15 @@ def test_hours_are_those_of_the_recipient() -> None:
 
     assert render(text, {"at": "2026-12-01T09:30:00Z"}, locale="fr", zone="Indian/Reunion") == "13:30"
     assert render(text, {"at": "2026-12-01T09:30:00Z"}, locale="fr", zone="Europe/Paris") == "10:30"
+
+
+@pytest.mark.parametrize("zone", ["Europe", "", "../etc", "nowhere/at all"], ids=repr)
+def test_a_zone_that_is_none_is_read_as_the_shops(zone: str) -> None:
+    assert render(compile_text("{{ at | time }}"), {"at": "2026-12-01T09:30:00Z"}, locale="fr", zone=zone) == "10:30"
+
+
+def test_a_time_that_no_zone_can_hold_is_refused() -> None:
+    with pytest.raises(PermanentError) as refused:
+        render(compile_text("{{ at | time }}"), {"at": "9999-12-31T23:59:59-12:00"}, locale="fr", zone="Europe/Paris")
+
+    assert refused.value.code is DeadLetterReason.TEMPLATE_FAILED

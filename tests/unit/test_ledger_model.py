@@ -54,11 +54,13 @@ class World(NamedTuple):
 class Explorer:
     """Walks through every world there can be."""
 
-    def __init__(self, *, keyed: bool, crashes: int, asks: int = 2, start_window: bool = True) -> None:
+    def __init__(
+        self, *, keyed: bool, crashes: int, asks: int = 2, start_window: bool = True, finals: bool = True
+    ) -> None:
         # A process may ask for ever; the walk must end, so each life asks so often at the most.
         self.asks = asks
         self.account = KEYED if keyed else KEYLESS
-        self.keyed, self.crashes, self.start_window = keyed, crashes, start_window
+        self.keyed, self.crashes, self.start_window, self.finals = keyed, crashes, start_window, finals
 
     def nexts(self, w: World):
         yield w._replace(owner=1 - w.owner)
@@ -124,7 +126,8 @@ class Explorer:
                     yield put(gone, index, p._replace(phase="answered", answer=Answer.NOT_SENT))
                 yield put(w, index, p._replace(phase="answered", answer=Answer.AMBIGUOUS))
             case "answered":
-                after = ledger_module.settle(w.entry, p.holder(index), p.answer)
+                final = self.finals and p.answer in (Answer.RECIPIENT_REFUSED, Answer.OUR_FAULT)
+                after = ledger_module.settle(w.entry, p.holder(index), p.answer, final=final)
                 if after is None:
                     yield put(w, index, p._replace(phase="idle", answer=None))
                 else:
@@ -220,7 +223,7 @@ def test_without_compare_and_set_the_ledger_lies(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(
         ledger_module,
         "settle",
-        lambda entry, _, answer: settle(replace(entry, state=State.CLAIMED), entry.holder, answer),
+        lambda entry, _, answer, **how: settle(replace(entry, state=State.CLAIMED), entry.holder, answer, **how),
     )
 
     problem, _ = Explorer(keyed=True, crashes=1).search()

@@ -66,21 +66,31 @@ def failed(answer: Answer, reason: ProviderReason = ProviderReason.TIMED_OUT) ->
     return Submitted(answer=answer, reason=reason)
 
 
-def test_one_time_out_among_many_holds_nobody_and_five_in_a_row_do() -> None:
+def test_one_time_out_among_many_holds_nobody_and_five_messages_in_a_row_do() -> None:
     breaker = Breaker()
 
-    holds = [breaker.note(failed(Answer.AMBIGUOUS)) for _ in range(5)]
+    holds = [breaker.note(f"m-{number}", failed(Answer.AMBIGUOUS)) for number in range(8)]
 
     assert holds[:4] == [None] * 4
-    assert holds[4] > 1
+    assert 0.3 < holds[4] < 0.7
+    assert holds[7] > 3
+
+
+def test_one_message_that_always_fails_holds_nobody() -> None:
+    """At night nothing else is sent; its route is congested, and a login code must not rest for it."""
+    breaker = Breaker()
+
+    assert [breaker.note("m-1", failed(Answer.AMBIGUOUS, ProviderReason.SERVER_ERROR)) for _ in range(50)] == [
+        None
+    ] * 50
 
 
 def test_a_refused_connection_holds_at_once_longer_each_time_and_a_success_ends_it() -> None:
     breaker = Breaker()
 
-    holds = [breaker.note(failed(Answer.NOT_SENT, ProviderReason.CONNECT_FAILED)) for _ in range(12)]
+    holds = [breaker.note("m-1", failed(Answer.NOT_SENT, ProviderReason.CONNECT_FAILED)) for _ in range(12)]
 
     assert 0.3 < holds[0] < 0.7
     assert 12 <= holds[-1] <= 18
-    breaker.note(failed(Answer.ACCEPTED, ProviderReason.OK))
+    breaker.note("m-2", failed(Answer.ACCEPTED, ProviderReason.OK))
     assert breaker.failures == 0

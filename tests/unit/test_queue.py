@@ -150,3 +150,24 @@ async def test_one_that_the_database_refuses_is_singled_out_and_the_others_keep_
 
     assert [answer.asked_at for answer in (answers[0], answers[2])] == [500.0, 500.0]
     assert isinstance(answers[1], StateRefused)
+
+
+async def test_while_a_provider_struggles_a_code_still_goes_beside_what_is_under_way(running) -> None:
+    """The limit fell to one, and an offer has it for as long as the provider takes."""
+    fences = Fences(*[lambda asks: _claim(asks)] * 9)
+    queue = running(fences)
+    queue.concurrency.restart()
+    await queue.ask(ask("slow"))
+    offer = asyncio.create_task(queue.ask(ask("offer")))
+    await asyncio.sleep(0.02)
+
+    code = await asyncio.wait_for(queue.ask(ask("code", lane=Lane.URGENT)), 2)
+
+    assert isinstance(code, Claimed)
+    assert not offer.done()
+    assert fences.batches == [["slow"], ["code"]]
+    offer.cancel()
+
+
+async def _claim(asks):
+    return [Claimed(1, one.holder) for one in asks]

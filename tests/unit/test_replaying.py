@@ -1,7 +1,8 @@
 """What goes back and what is left: by the state as it is, on both databases."""
 
+import json
 import uuid
-from datetime import timedelta
+from datetime import datetime, timedelta
 from types import SimpleNamespace
 
 import pytest
@@ -9,20 +10,22 @@ import pytest
 from tests import builders
 from tests.builders import NOW, PEPPER, RING, account, ask, message
 from tests.fakes import ManualClock, MemoryWriter
-from worker.delivery.fence import Claimed
-from worker.delivery.ledger import Answer
+from worker.delivery.fence import Claimed, Settled
+from worker.delivery.ledger import Answer, Entry, State, claim, give_up_on, reopen, settle
 from worker.errors import DeadLetterReason, PermanentError
 from worker.messages import lane_record
+from worker.policy.checking import Checking
 from worker.records import Record
 from worker.replaying import judging
 from worker.replaying.judging import Judge
 from worker.replaying.letters import Letter
-from worker.replaying.putting_back import NEEDS_YES_MARKETING, NEVER_NEW, Run, Wish, left_because
-from worker.results import dead_letter
+from worker.replaying.putting_back import HANDLED, NEEDS_YES_MARKETING, NEVER_NEW, Figures, Run, Wish, left_because
+from worker.results import dead_letter, restore
 from worker.state.fence import FenceStore
 from worker.state.ledger import Ledger, Settlement
 from worker.state.operating import Operating
 from worker.state.people import People
+from worker.state.tables import handled_letters
 from worker.topics import Topics
 
 CONFIGURATION = builders.configuration()
@@ -65,7 +68,7 @@ async def letter(tools, replays: int = 0, code=DeadLetterReason.MISSING_VARIABLE
     made = dead_letter(
         "sms.transactional.dlq", its.lane.value, record, PermanentError(code, "x"), key, PEPPER, {}, replays
     )
-    return Letter(Record(made.topic, 0, 1, 0, made.key, made.value, made.headers))
+    return Letter(Record(made.topic, 0, 1, 1000, made.key, made.value, made.headers))
 
 
 async def judged(tools, its: Letter):
@@ -89,19 +92,115 @@ async def test_a_letter_goes_back_as_the_same_message_and_once_noted_is_hidden(t
 
     assert found.decision == judging.WOULD_SEND
     assert [id_of(found) in record.value.decode() for record in tools.sink.records] == [True]
-    assert await tools.operating.handled([its.place.topic]) == {its.place}
+    assert await tools.operating.handled(its.place.topic, its.place.partition) == {its.place.offset: its.time_ms}
+
+
+async def test_what_two_operators_put_back_at_once_goes_back_once(tools) -> None:
+    found = await judged(tools, await letter(tools))
+    one, other = Run(tools, Wish(run="a")), Run(tools, Wish(run="b"))
+    await one._put_back([found])
+    await other._put_back([found])
+
+    assert len(tools.sink.records) == 1
+    assert (one.figures.became, other.figures.became) == ({"replayed": 1}, {HANDLED: 1})
+
+
+async def test_a_letter_at_the_place_of_one_that_was_handled_in_a_topic_made_anew_is_shown(tools) -> None:
+    its = await letter(tools)
+    later = Letter(its.record._replace(timestamp_ms=its.time_ms + 1))
+    await tools.operating.mark_handled({its.place: its.time_ms}, "a")
+
+    assert await tools.operating.handled_among({later.place: later.time_ms}) == set()
+    await tools.operating.mark_handled({later.place: later.time_ms}, "b")
+    assert await tools.operating.handled_among({later.place: later.time_ms}) == {later.place}
 
 
 async def test_what_has_expired_goes_anew_under_one_id_however_often_it_is_asked_for(tools) -> None:
     found = await judged(tools, await letter(tools, **EXPIRED))
     for name in ("a run", "a run that was stopped", "another operator"):
         await Run(tools, Wish(run=name, as_new=True))._put_back([found])
+        async with tools.database.transaction() as connection:  # each was stopped before it was noted
+            await connection.execute(handled_letters.delete())
 
-    values = {record.value for record in tools.sink.records}
-    assert len(tools.sink.records) == 3
+    values = {record.value for record in tools.sink.on("sms.transactional")}
+    assert len(tools.sink.on("sms.transactional")) == 3
     assert len(values) == 1
     assert id_of(found).encode() not in values.pop()
     assert left_because(found, Wish(run="x")) == judging.EXPIRED
+
+
+async def test_beside_a_message_that_goes_anew_the_old_one_is_never_sent(tools) -> None:
+    """Its event is published again, and its template's time to live was made longer meanwhile."""
+    found = await judged(tools, await letter(tools, **EXPIRED))
+    await Run(tools, Wish(run="a", as_new=True))._put_back([found])
+
+    again = ask(id_of(found), holder="me:1", person=None)
+    (reply,) = await tools.fences.pass_through("octopush-transactional", BIG, [again])
+
+    (told,) = tools.sink.on("sms.outcomes")
+    assert isinstance(reply, Settled)
+    assert reply.payload == told.value
+    assert json.loads(told.value)["data"]["outcome"] == "expired"
+
+
+async def test_a_new_message_lives_from_when_it_is_put_back_however_long_the_run_takes(tools) -> None:
+    found = await judged(tools, await letter(tools, **EXPIRED))
+    run = Run(tools, Wish(run="a", as_new=True))
+    tools.clock.seconds = 48 * 3600.0
+    await run._put_back([found])
+
+    (back,) = tools.sink.on("sms.transactional")
+    assert datetime.fromisoformat(json.loads(back.value)["expires_at"]) == NOW + timedelta(hours=96)
+
+
+async def test_a_rehearsal_counts_what_would_be_sent_anew(tools) -> None:
+    found = await judged(tools, await letter(tools, **EXPIRED))
+    figures = Figures()
+    figures.count(found, as_new=False)
+    assert figures.segments == 0
+    figures.count(found, as_new=True)
+    assert figures.segments == 1
+
+
+async def test_a_letter_that_our_own_mistake_makes_cannot_keep_others_from_going_back(tools, monkeypatch) -> None:
+    first, second = await letter(tools), await letter(tools)
+    check = Checking.check
+
+    def broken(self, message, known, now):
+        if message.id == json.loads(restore(first.record, known.key).value)["id"]:
+            raise RuntimeError("a mistake")
+        return check(self, message, known, now)
+
+    monkeypatch.setattr(Checking, "check", broken)
+    found = await Judge(tools).judge([first, second])
+
+    assert [one.decision for one in found] == [judging.FAILS_AGAIN, judging.WOULD_SEND]
+    assert found[0].detail == "internal_error: RuntimeError"
+
+
+async def test_of_a_message_that_waited_only_the_letter_of_its_latest_copy_goes_back(tools) -> None:
+    its = await letter(tools)
+    identity = id_of(await judged(tools, its))
+    async with tools.database.transaction() as connection:
+        waited = Entry(message_id=identity, fingerprint="f1", state=State.RELEASED, step=1)
+        await Ledger(tools.database).write(connection, [waited])
+
+    found = await judged(tools, its)
+    run = Run(tools, Wish(run="a"))
+    await run._put_back([found])
+
+    assert found.decision == judging.OLDER
+    assert tools.sink.records == []
+    assert await tools.operating.handled(its.place.topic, its.place.partition) == {}  # it stays to be seen
+
+
+async def test_after_a_resend_the_ledger_proves_nothing(tools) -> None:
+    doubtful = Entry(message_id="m", fingerprint="f1", state=State.IN_DOUBT, ambiguous=True, account="a")
+    again = claim(give_up_on(doubtful), "h", "a", 0.0, 30.0)
+    refused = settle(again, "h", Answer.RECIPIENT_REFUSED)
+
+    assert refused.state is State.REJECTED
+    assert reopen(refused) is None
 
 
 @pytest.mark.parametrize("answer", [None, Answer.AMBIGUOUS], ids=["claimed", "in doubt"])

@@ -57,6 +57,26 @@ def test_its_clock_runs_only_while_progress_is_possible(sight: Sight, seconds: i
     assert acts_after(sight) == seconds
 
 
+def test_symptoms_in_turn_do_not_set_one_another_back() -> None:
+    its = dog(STUCK)
+    turns = [STUCK, Sight(refused_s=9)] * 30
+
+    assert [its.note(sight, 1.0) for sight in turns] == [False] * 59 + [True]
+
+
+async def test_an_hour_later_a_client_may_be_rebuilt_again_and_no_sooner() -> None:
+    runner = Runner()
+    its = dog(STUCK, runner=runner)
+    await its._act()
+    its.note(Sight(), 3599.0)
+    with pytest.raises(Stuck):
+        await its._act()
+    its.note(Sight(), 2.0)
+    await its._act()
+
+    assert runner.rebuilt == 2
+
+
 def test_whatever_moves_sets_it_back() -> None:
     its = dog(STUCK)
     for _ in range(59):
@@ -67,8 +87,7 @@ def test_whatever_moves_sets_it_back() -> None:
     assert not any(its.note(STUCK, 1.0) for _ in range(59))
 
 
-async def test_the_client_is_rebuilt_once_and_then_the_process_ends(monkeypatch) -> None:
-    monkeypatch.setattr("worker.watchdog.give_up_after", lambda _: None)
+async def test_the_client_is_rebuilt_once_and_then_the_process_ends() -> None:
     runner = Runner()
 
     with pytest.raises(Stuck, match="a new client has not helped"):
@@ -90,7 +109,7 @@ async def test_a_loop_that_does_nothing_ends_the_process() -> None:
         codes.append(code)
         ended.set()
 
-    guard = LoopGuard(1.0, end)
+    guard = LoopGuard(1.0, end, tell=lambda: codes.append("flight record"))
     beating = asyncio.create_task(guard.beat(asyncio.sleep))
     await asyncio.sleep(0.1)
     began = time.monotonic()
@@ -98,7 +117,7 @@ async def test_a_loop_that_does_nothing_ends_the_process() -> None:
         time.sleep(0.05)  # the loop is blocked, and the thread must see it
     beating.cancel()
 
-    assert codes == [EXIT_BLOCKED]
+    assert codes == ["flight record", EXIT_BLOCKED]
 
 
 async def test_a_loop_that_runs_ends_nothing() -> None:

@@ -23,7 +23,7 @@ LETTER_OPTIONS: dict[str, Any] = {
     "template": Annotated[str | None, typer.Option(help="Template id; router letters have none.")],
     "campaign": Annotated[str | None, typer.Option(help="Campaign; router letters have none.")],
     "event_id": Annotated[str | None, typer.Option(help="The event's id.")],
-    "key": Annotated[str | None, typer.Option(help="The letter's key, a keyed hash, as `ls` shows it.")],
+    "key": Annotated[str | None, typer.Option(help="The letter's key, a keyed hash, as `ls --json` shows it.")],
     "since": Annotated[str | None, typer.Option(help=_TIME)],
     "until": Annotated[str | None, typer.Option(help=_TIME)],
 }

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -44,8 +45,7 @@ def ls(
     config: ConfigOption = DEFAULT_CONFIG,
 ) -> None:
     """List dead letters, the newest last. `show` tells more of one; PLACE is topic/partition/offset."""
-    letters = asyncio.run(_read(config, wanted, every=every))
-    letters = sorted(letters, key=lambda letter: letter.record.timestamp_ms)[-limit:]
+    letters = asyncio.run(_newest(config, wanted, limit, every=every))
     if as_json:
         typer.echo(orjson.dumps([_row(letter) for letter in letters], option=orjson.OPT_INDENT_2))
         return
@@ -70,9 +70,8 @@ def histogram(
     config: ConfigOption = DEFAULT_CONFIG,
 ) -> None:
     """Count dead letters by stage, reason, event type and template, the most frequent first."""
-    letters = asyncio.run(_read(config, wanted, every=every))
     names = ("stage", "reason", "event-type", "template", "field")
-    counts = Counter(tuple(letter.headers.get(name, "") for name in names) for letter in letters)
+    counts = asyncio.run(_counted(config, wanted, names, every=every))
     if as_json:
         rows = [{**dict(zip(names, key, strict=True)), "letters": count} for key, count in counts.most_common()]
         typer.echo(orjson.dumps(rows, option=orjson.OPT_INDENT_2))
@@ -84,7 +83,7 @@ def histogram(
     for key, count in counts.most_common():
         table.add_row(*map(escape, key), str(count))
     console().print(table)
-    typer.echo(f"{len(letters)} letters", err=True)
+    typer.echo(f"{counts.total()} letters", err=True)
 
 
 @app.command("show")
@@ -96,7 +95,7 @@ def show(
     config: ConfigOption = DEFAULT_CONFIG,
 ) -> None:
     """Tell everything of one dead letter: what happened, what to do, and what today's rules would decide."""
-    asyncio.run(_show(read_place(place), reveal, config))
+    raise typer.Exit(asyncio.run(_show(read_place(place), reveal, config)))
 
 
 @app.command("export")
@@ -129,23 +128,44 @@ def read_place(written: str) -> Place:
     return Place(topic, int(partition), int(offset))
 
 
-async def _read(config: Path, wanted: LetterFilter, *, every: bool) -> list[Letter]:
+async def _newest(config: Path, wanted: LetterFilter, limit: int, *, every: bool) -> list[Letter]:
+    """Return the newest letters in order, never holding more than twice as many."""
+    newest: list[Letter] = []
     async with open_tools(config) as tools:
-        return [letter async for letter in chosen_letters(tools, wanted, every=every)]
+        async for letter in chosen_letters(tools, wanted, every=every):
+            newest.append(letter)
+            if len(newest) >= 2 * limit:
+                newest = sorted(newest, key=_age)[-limit:]
+    return sorted(newest, key=_age)[-limit:]
 
 
-async def _show(place: Place, reveal: bool, config: Path) -> None:
+def _age(letter: Letter) -> int:
+    return letter.time_ms
+
+
+async def _counted(
+    config: Path, wanted: LetterFilter, names: Sequence[str], *, every: bool
+) -> Counter[tuple[str, ...]]:
+    counts: Counter[tuple[str, ...]] = Counter()
+    async with open_tools(config) as tools:
+        async for letter in chosen_letters(tools, wanted, every=every):
+            counts[tuple(letter.headers.get(name, "") for name in names)] += 1
+    return counts
+
+
+async def _show(place: Place, reveal: bool, config: Path) -> int:
     async with open_tools(config) as tools:
         record = (await fetch_records(tools.configuration.settings.kafka, [place])).get(place)
         if record is None:
             typer.echo(f"nothing is at {'/'.join(map(str, place))}; its topic may have dropped it", err=True)
-            raise typer.Exit(1)
+            return 1
         letter = Letter(record)
         (judged,) = await Judge(tools).judge([letter])
         _print_letter(letter, judged)
         if reveal:
             await tools.sink.publish(audit_record(tools.topics, "dead-letters.reveal", **place._asdict()))
             typer.echo(orjson.dumps(_original(judged.original), option=orjson.OPT_INDENT_2))
+        return 0
 
 
 def _print_letter(letter: Letter, judged: Judgement) -> None:

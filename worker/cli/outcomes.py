@@ -3,8 +3,9 @@
 import asyncio
 import uuid
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -12,7 +13,7 @@ from schemas.outcomes import OutcomeKind
 from worker.cli.choosing import read_time
 from worker.cli.options import DEFAULT_CONFIG, ConfigOption
 from worker.cli.printing import progress
-from worker.replaying.redriving import KINDS, OutcomeFilter, chosen_outcomes, redrive
+from worker.replaying.redriving import KINDS, PIECE, OutcomeFilter, Redrive, chosen_outcomes
 from worker.tools import open_tools
 
 app = typer.Typer(help="What came of messages.", no_args_is_help=True)
@@ -30,7 +31,7 @@ def redrive_command(
     campaign: Annotated[str | None, typer.Option(help="Campaign.")] = None,
     since: Annotated[str | None, typer.Option(help="A time, or how long ago: 2h.")] = None,
     until: Annotated[str | None, typer.Option(help="A time, or how long ago: 45m.")] = None,
-    yes: Annotated[bool, typer.Option("--yes", help="Do it; without it, say only how many there are.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Do it; without it, say only what would be done.")] = False,
     yes_marketing: Annotated[bool, typer.Option("--yes-marketing", help="Marketing messages, too.")] = False,
     most: Annotated[int | None, typer.Option("--max", min=1, help="At most so many.")] = None,
     rate: Annotated[float, typer.Option(min=0.1, help="Messages per second.")] = 20.0,
@@ -62,21 +63,30 @@ async def _redrive(
 ) -> None:
     async with open_tools(config) as tools:
         outcomes = (await chosen_outcomes(tools, wanted))[:most]
-        if not yes:
-            counts = Counter((told.get("template", ""), told.get("reason", "")) for told in outcomes)
-            for (template, reason), count in counts.most_common():
-                typer.echo(f"{count}  {template}  {reason}")
-            typer.echo(f"{len(outcomes)} messages; nothing was done; --yes does it", err=True)
-            return
         with progress() as shown:
             bar = shown.add_task("messages", total=len(outcomes))
-            became = await redrive(
+            run = Redrive(
                 tools,
-                outcomes,
-                run=str(uuid.uuid4()),
-                rate=rate,
+                rate=rate if yes else PIECE,
                 yes_marketing=yes_marketing,
-                filters=wanted.told(),
-                tell=lambda done: shown.update(bar, completed=done),
+                really=yes,
+                tell=lambda done, what: shown.update(bar, completed=done, description=what or "messages"),
             )
-        typer.echo(f"{len(outcomes)} messages = " + (" + ".join(f"{n} {what}" for what, n in became.items()) or "0"))
+            try:
+                await run.run(outcomes, str(uuid.uuid4()), wanted.told())
+            finally:
+                shown.stop()
+                _print(run, outcomes, done=yes)
+
+
+def _print(run: Redrive, outcomes: Sequence[dict[str, Any]], *, done: bool) -> None:
+    counts = Counter((told["template"] or "", told["reason"] or "") for told in outcomes)
+    for (template, reason), count in counts.most_common():
+        typer.echo(f"{count}  {template}  {reason}")
+    for (decision, detail), count in run.decided.most_common():
+        typer.echo(f"{count}  today it {decision}" + (f": {detail}" if detail else ""))
+    became = " + ".join(f"{n} {what}" for what, n in (+run.became).items()) or "0"
+    cost = f", {run.cost:.2f} in the accounts' currency" if run.cost else ""
+    typer.echo(f"{run.became.total()} messages = {became}; {run.segments} segments{cost}")
+    if not done:
+        typer.echo("nothing was done; --yes does it", err=True)

@@ -9,7 +9,7 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from worker.auditing import audit_record
+from worker.auditing import audit_record, auditing_the_end
 from worker.cli.choosing import with_letter_filter
 from worker.cli.options import DEFAULT_CONFIG, ConfigOption
 from worker.cli.printing import console, progress
@@ -58,9 +58,11 @@ def replay(
         anyway=anyway,
         quarantined=quarantined,
     )
-    really = yes and not dry_run
-    figures = asyncio.run(_replay(config, wanted, wish) if really else _rehearse(config, wanted, wish))
-    _print_figures(figures, done=really)
+    really, figures = yes and not dry_run, Figures()
+    try:
+        asyncio.run((_replay if really else _rehearse)(config, wanted, wish, figures))
+    finally:  # of a run that fails, what it did
+        _print_figures(figures, done=really)
 
 
 @with_letter_filter
@@ -85,29 +87,33 @@ def release(
     raise typer.Exit(asyncio.run(_release(config, scope)))
 
 
-async def _replay(config: Path, wanted: LetterFilter, wish: Wish) -> Figures:
+async def _replay(config: Path, wanted: LetterFilter, wish: Wish, figures: Figures) -> None:
     async with open_tools(config) as tools:
         total = 0
         async for _ in chosen_letters(tools, wanted):
             total += 1
         with progress() as shown:
             bar = shown.add_task("letters", total=total)
-            return await Run(tools, wish, lambda figures: shown.update(bar, completed=figures.chosen)).run(wanted)
+
+            def tell(so_far: Figures, waits_for: str) -> None:
+                shown.update(bar, completed=so_far.chosen, description=waits_for or "letters")
+
+            await Run(tools, wish, tell, figures).run(wanted)
 
 
-async def _rehearse(config: Path, wanted: LetterFilter, wish: Wish) -> Figures:
-    figures = Figures()
+async def _rehearse(config: Path, wanted: LetterFilter, wish: Wish, figures: Figures) -> None:
     async with open_tools(config) as tools:
-        async for piece in judged_letters(tools, chosen_letters(tools, wanted)):
-            for judged in piece:
-                if wish.most is not None and figures.became[REPLAYED] >= wish.most:
-                    return figures
-                why_not = left_because(judged, wish)
-                figures.note(judged, why_not or REPLAYED)
-                if why_not is None:
-                    figures.segments += judged.segments
-                    figures.cost += judged.cost
-    return figures
+        with progress() as shown:
+            bar = shown.add_task("letters", total=None)
+            async for piece in judged_letters(tools, chosen_letters(tools, wanted)):
+                for judged in piece:
+                    if wish.most is not None and figures.became[REPLAYED] >= wish.most:
+                        return
+                    why_not = left_because(judged, wish)
+                    figures.note(judged, why_not or REPLAYED)
+                    if why_not is None:
+                        figures.count(judged, as_new=wish.as_new)
+                shown.update(bar, completed=figures.chosen)
 
 
 def _print_figures(figures: Figures, *, done: bool) -> None:
@@ -127,13 +133,18 @@ def _print_figures(figures: Figures, *, done: bool) -> None:
 
 async def _close(config: Path, wanted: LetterFilter, because: str, *, yes: bool) -> int:
     async with open_tools(config) as tools:
-        places = [letter.place async for letter in chosen_letters(tools, wanted)]
+        places = {letter.place: letter.time_ms async for letter in chosen_letters(tools, wanted)}
         if yes:
-            run = str(uuid.uuid4())
+            run, closed = str(uuid.uuid4()), 0
             told = {"run": run, "filters": wanted.told(), "letters": len(places), "because": because}
             await tools.sink.publish(audit_record(tools.topics, "dead-letters.close", **told))
-            for start in range(0, len(places), CLOSED_AT_ONCE):
-                await tools.operating.mark_handled(places[start : start + CLOSED_AT_ONCE], run)
+            async with auditing_the_end(
+                tools.topics, tools.sink, "dead-letters.closed", lambda: {"run": run, "closed": closed}
+            ):
+                for start in range(0, len(places), CLOSED_AT_ONCE):
+                    piece = sorted(places)[start : start + CLOSED_AT_ONCE]
+                    await tools.operating.mark_handled({place: places[place] for place in piece}, run)
+                    closed += len(piece)
         return len(places)
 
 

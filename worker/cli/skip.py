@@ -62,7 +62,7 @@ async def _skip(place: Place, reason: str, wait_s: float, config: Path) -> int:
                 return 0
             await asyncio.sleep(0.25)
         typer.echo("asked for; whoever reads it makes it a dead letter, but nobody has so far", err=True)
-        return 0
+        return 1 if wait_s else 0
 
 
 def _groups(settings: Settings) -> dict[str, str]:
@@ -72,4 +72,4 @@ def _groups(settings: Settings) -> dict[str, str]:
         topic.name: f"{prefix}-router-{intake}" for intake, its in settings.intakes.items() for topic in its.topics
     }
     lanes = {name: f"{prefix}-sender-{lane}" for lane in Lane for name in (names.lane(lane), names.lane_due(lane))}
-    return {**inputs, **lanes}
+    return {**inputs, **lanes, names.replay: f"{prefix}-router-replay"}

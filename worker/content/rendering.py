@@ -66,7 +66,7 @@ def _time(state: Any, value: str) -> str:
 def _zone(name: str) -> ZoneInfo:
     try:
         return ZoneInfo(name)
-    except (ZoneInfoNotFoundError, ValueError):
+    except (ZoneInfoNotFoundError, ValueError, OSError):  # OSError: a folder of zones, as Europe
         return ZoneInfo("Europe/Paris")
 
 
@@ -130,7 +130,13 @@ def render(text: CompiledText, variables: Mapping[str, Any], *, locale: str, zon
         rendered: str = _ENVIRONMENT.render_str(
             text.source, "text", **values, _locale=locale.replace("-", "_"), _zone=zone
         )
-    except (TemplateError, ValueError, TypeError, KeyError) as error:  # the last three out of a filter
+    except (
+        TemplateError,
+        ValueError,
+        TypeError,
+        LookupError,
+        ArithmeticError,
+    ) as error:  # all but the first out of a filter
         if missing := sorted(text.variables - set(values)):
             code, detail, field = (
                 DeadLetterReason.MISSING_VARIABLE,

@@ -2,7 +2,9 @@
 
 import random
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+
+from tenacity import AsyncRetrying, RetryCallState, retry_if_result, stop_after_attempt, wait_random
 
 from worker.clock import Clock
 from worker.delivery.accounts import Account
@@ -10,18 +12,30 @@ from worker.delivery.fence import Claimed
 from worker.delivery.ledger import Answer, client_ref
 from worker.delivery.verdicts import Provider, ProviderReason, Sms, Submitted
 
-# A provider that fails this often in a row, without one answer between, is away: everybody holds.
+# A provider that fails so many messages in a row, without one answer between, is away: everybody holds.
 FAILURES_TO_HOLD = 5
+# A connection that is refused is mostly one of a pool's that was closed: nothing was sent, and the next one stands.
+IN_PLACE, IN_PLACE_S = 2, (0.05, 0.25)
 LONGEST_HOLD_S = 15.0
 
 
 @dataclass(slots=True)
 class Breaker:
-    """Counts what failed in a row at one account, and says how long to hold."""
+    """
+    Counts what failed in a row at one account, and says how long to hold.
 
+    Different messages count: one that always fails says something of itself, and must not hold everybody's codes.
+    """
+
+    failing: set[str] = field(default_factory=set)
     failures: int = 0
 
-    def note(self, submitted: Submitted) -> float | None:
+    @property
+    def is_open(self) -> bool:
+        """Whether the account, and not a single message, is in trouble."""
+        return len(self.failing) >= FAILURES_TO_HOLD
+
+    def note(self, message_id: str, submitted: Submitted) -> float | None:
         """Return the seconds that the account must rest after this answer, if any."""
         if submitted.hold_s is not None:
             return submitted.hold_s
@@ -29,13 +43,20 @@ class Breaker:
             submitted.answer not in (Answer.NOT_SENT, Answer.AMBIGUOUS)
             or submitted.reason is ProviderReason.TOO_LATE_TO_START
         ):
+            self.failing.clear()
             self.failures = 0
             return None
-        self.failures += 1
-        if submitted.answer is Answer.AMBIGUOUS and self.failures < FAILURES_TO_HOLD:
+        self.failing.add(message_id)
+        if submitted.answer is Answer.AMBIGUOUS and not self.is_open:
             return None
+        self.failures += 1
         doubled = 0.25 * 2.0 ** min(self.failures, 10)
         return min(LONGEST_HOLD_S, doubled) * random.uniform(0.8, 1.2)  # noqa: S311  spreads processes, hides nothing
+
+
+def _last_answer(state: RetryCallState) -> Submitted:
+    submitted: Submitted = state.outcome.result()  # type: ignore[union-attr]
+    return submitted
 
 
 class Attempts:
@@ -55,17 +76,30 @@ class Attempts:
         self._clock = clock
         self._hold = hold
         self._breaker = Breaker()
+        self._in_place = AsyncRetrying(
+            retry=retry_if_result(lambda submitted: submitted.reason is ProviderReason.CONNECT_FAILED),
+            stop=stop_after_attempt(IN_PLACE),
+            wait=wait_random(*IN_PLACE_S),
+            sleep=clock.sleep,
+            retry_error_callback=_last_answer,
+        )
 
     async def submit(self, message_id: str, claimed: Claimed, sms: Sms) -> Submitted:
         """
-        Hand *sms* over, if the claim's start window is still open.
+        Hand *sms* over, if the claim's start window is still open; once more at once, if no connection came about.
 
         A process that froze between the fence and here must not send: its claim may be another's by now.
         """
+        submitted: Submitted = await self._in_place.copy()(
+            self._submit_once, client_ref(message_id, claimed.attempt), claimed, sms
+        )
+        rest_s = self._breaker.note(message_id, submitted)
+        if rest_s is None:
+            return submitted
+        await self._hold(self.name, rest_s, submitted.reason)
+        return replace(submitted, hold_s=rest_s)
+
+    async def _submit_once(self, ref: str, claimed: Claimed, sms: Sms) -> Submitted:
         if self._clock.monotonic() - claimed.asked_at >= self.account.start_window_s:
             return Submitted(answer=Answer.NOT_SENT, reason=ProviderReason.TOO_LATE_TO_START)
-        submitted = await self.provider.send(sms, client_ref(message_id, claimed.attempt))
-        rest_s = self._breaker.note(submitted)
-        if rest_s is not None:
-            await self._hold(self.name, rest_s, submitted.reason)
-        return submitted
+        return await self.provider.send(sms, ref)

@@ -4,10 +4,9 @@ Handing a message over: fence, submit, settle, and again until it has ended.
 What was not sent waits for its account; what is in doubt asks again under the same key, while the provider knows it.
 """
 
-import itertools
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from datetime import datetime
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
 from typing import Protocol
 
 import structlog
@@ -29,7 +28,9 @@ from worker.progress import Step, at
 from worker.telemetry import metrics
 
 log = structlog.get_logger(__name__)
-UNDER_WAY_S = 0.05
+UNDER_WAY_S, FIRST_BUSY_S = 0.05, 0.1
+MOST_FAILS = 8  # half a minute's, as waits double
+FIRST_WAIT_S, LONGEST_WAIT_S = 60.0, 900.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,6 +67,13 @@ class Plan:
     deferral: Callable[[Defer], Deferral] | None = None
 
 
+@dataclass(slots=True)
+class Tries:
+    """How often a message failed while its account did not have to rest for it."""
+
+    failed: int = 0
+
+
 class Settler(Protocol):
     """Writes down what a submit came to."""
 
@@ -74,15 +82,21 @@ class Settler(Protocol):
 
 
 class Handover:
-    """Delivers the messages of one account."""
+    """
+    Delivers the messages of one account.
 
-    def __init__(self, incarnation: str, queue: FenceQueue, attempts: Attempts, settler: Settler, clock: Clock) -> None:
-        self._incarnation = incarnation
+    Args:
+        holders: Names for claims, each once in the life of this process, whatever the account.
+    """
+
+    def __init__(
+        self, holders: Iterator[str], queue: FenceQueue, attempts: Attempts, settler: Settler, clock: Clock
+    ) -> None:
+        self._holders = holders
         self._queue = queue
         self._attempts = attempts
         self._settler = settler
         self._clock = clock
-        self._asks = itertools.count()
         self._under_way: set[str] = set()
         self._again = AsyncRetrying(
             retry=retry_if_result(lambda payload: payload is None),
@@ -118,13 +132,22 @@ class Handover:
             await self._clock.sleep(UNDER_WAY_S)
         self._under_way.add(plan.message_id)
         try:
-            payload = await self._round(plan)
-            return payload if payload is not None else await self._again.copy()(self._round, plan)
+            tries = Tries()
+            payload = await self._round(plan, tries)
+            return payload if payload is not None else await self._again.copy()(self._round, plan, tries)
         finally:
             self._under_way.discard(plan.message_id)
 
-    async def _round(self, plan: Plan) -> bytes | None:
+    async def _round(self, plan: Plan, tries: Tries) -> bytes | None:
+        if tries.failed >= MOST_FAILS:
+            plan = self._later(plan)
         reply = await self._ask(plan)
+        busy_s = FIRST_BUSY_S
+        while isinstance(reply, Busy):  # another process is at it, most often only for a moment
+            at(Step.UNDER_WAY)
+            await self._clock.sleep(min(reply.retry_in_s, busy_s))
+            busy_s = min(1.0, 2 * busy_s)
+            reply = await self._ask(plan)
         match reply:
             case Settled(payload):
                 return payload
@@ -133,19 +156,28 @@ class Handover:
             case IdReused():
                 message = "this event id came before with other content; an id names one event for ever"
                 raise PermanentError(DeadLetterReason.ID_REUSED, message, field="id")
-            case Busy(retry_in_s):
-                await self._clock.sleep(min(retry_in_s, 1.0))
-                return None
         if plan.sms is None:
             raise RuntimeError("a refused message is never claimed")
-        return await self._attempt(plan, reply, plan.sms)
+        return await self._attempt(plan, reply, plan.sms, tries)
+
+    def _later(self, plan: Plan) -> Plan:
+        """
+        Return *plan* to wait in the database: what fails again and again would keep its partition's offset, and a slot.
+
+        An account that rests is another matter: then everything holds, and nothing gives up its place.
+        """
+        if plan.deferral is None:
+            return plan
+        wait_s = min(LONGEST_WAIT_S, FIRST_WAIT_S * 2.0**plan.step)
+        until = min(self._clock.now() + timedelta(seconds=wait_s), plan.expires_at)
+        return replace(plan, verdict=Defer(until, Reason.TRY_AGAIN))
 
     async def _ask(self, plan: Plan) -> Answered:
         began = self._clock.monotonic()
         ask = Ask(
             message_id=plan.message_id,
             fingerprint=plan.fingerprint,
-            holder=f"{self._incarnation}:{next(self._asks)}",
+            holder=next(self._holders),
             lane=plan.lane,
             person=plan.person,
             purpose=plan.purpose,
@@ -166,7 +198,7 @@ class Handover:
         metrics.child(metrics.FENCE_WAIT_S, plan.lane).observe(self._clock.monotonic() - began)
         return reply
 
-    async def _attempt(self, plan: Plan, claimed: Claimed, sms: Sms) -> bytes | None:
+    async def _attempt(self, plan: Plan, claimed: Claimed, sms: Sms, tries: Tries) -> bytes | None:
         began = self._clock.monotonic()
         at(Step.SUBMIT)
         submitted = await self._submit(plan, claimed, sms)
@@ -178,6 +210,7 @@ class Handover:
         if submitted.dead_letter is not None and entry is not None and not entry.ambiguous:
             detail = f"{self._attempts.provider.name} answered {submitted.code}"
             raise PermanentError(submitted.dead_letter, detail, field="provider")
+        tries.failed += submitted.hold_s is None
         at(Step.FENCE)  # nothing is with the provider any more: whoever wants it skipped may
         return None
 

@@ -54,6 +54,7 @@ class Entry:
         ambiguous: An attempt under this n may have reached the provider.
         outcome: The stored payload of the last outcome: what is published, now and again.
         step: How often it has been deferred; a copy of an earlier step is done at once.
+        given_up: An earlier attempt may have been sent, and was given up for a new one.
     """
 
     message_id: str
@@ -68,6 +69,7 @@ class Entry:
     ambiguous: bool = False
     outcome: bytes | None = None
     step: int = 0
+    given_up: bool = False
 
     @property
     def is_settled(self) -> bool:
@@ -120,7 +122,7 @@ def claim(entry: Entry, holder: str, account: str, now: float, lease_s: float) -
     )
 
 
-def settle(entry: Entry, holder: str, answer: Answer, *, burns: bool = False) -> Entry | None:
+def settle(entry: Entry, holder: str, answer: Answer, *, burns: bool = False, final: bool = False) -> Entry | None:
     """
     Return *entry* after the provider's answer, or None if the claim is no longer *holder*'s.
 
@@ -129,6 +131,7 @@ def settle(entry: Entry, holder: str, answer: Answer, *, burns: bool = False) ->
         holder: Who claimed it; compare and set.
         answer: What the submit came to.
         burns: The provider remembers refused keys too, so "already seen" proves nothing.
+        final: It says the same however often it is asked: what was in doubt before cannot be known any more.
     """
     if entry.state is not State.CLAIMED or entry.holder != holder:
         return None
@@ -141,7 +144,7 @@ def settle(entry: Entry, holder: str, answer: Answer, *, burns: bool = False) ->
         case Answer.AMBIGUOUS:
             return replace(free, state=State.IN_DOUBT, ambiguous=True)
     if entry.ambiguous:  # this answer says nothing of the earlier attempt under the same key
-        return replace(free, state=State.IN_DOUBT)
+        return replace(free, state=State.UNKNOWN if final else State.IN_DOUBT)
     match answer:
         case Answer.NOT_SENT:
             return replace(free, state=State.RELEASED, reuse=True)
@@ -166,7 +169,7 @@ def defer(entry: Entry, step: int) -> Entry:
 
 def give_up_on(entry: Entry) -> Entry:
     """Return *entry* with the attempt in doubt given up: the next one has a new key, and may be a second text."""
-    return replace(entry, state=State.RELEASED, reuse=False, ambiguous=False, ref_since=None)
+    return replace(entry, state=State.RELEASED, reuse=False, ambiguous=False, ref_since=None, given_up=True)
 
 
 def reopen(entry: Entry) -> Entry | None:
@@ -175,7 +178,7 @@ def reopen(entry: Entry) -> Entry | None:
 
     Only what the ledger proves was never handed over: suppressed, or refused by the provider, and at no time in doubt.
     """
-    if entry.state not in (State.SUPPRESSED, State.REJECTED) or entry.ambiguous:
+    if entry.state not in (State.SUPPRESSED, State.REJECTED) or entry.ambiguous or entry.given_up:
         return None
     return replace(entry, state=State.RELEASED, reuse=False, outcome=None, step=entry.step + 1)
 

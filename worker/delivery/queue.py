@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Protocol
 
+from schemas.messages import Lane
 from worker.clock import Clock
 from worker.delivery.accounts import Account
 from worker.delivery.concurrency import ConcurrencyLimit
@@ -13,7 +14,7 @@ from worker.delivery.fence import Ask, Busy, Claimed, Deferred, IdReused, Reply,
 from worker.errors import PermanentError, StateUnavailable, Stopping
 from worker.policy.verdicts import Send
 
-MOST_IN_A_BATCH = 256
+MOST_IN_A_BATCH, WOKEN_AT_ONCE = 256, 16
 LONGEST_NAP_S = 1.0
 FULL_NAP_S = 0.25  # a request that ends wakes the queue sooner
 RETRY_S = (0.2, 1.0)
@@ -128,10 +129,12 @@ class FenceQueue:
             return await self._single_out(asks, by_holder, error)
         finally:
             self._deciding = set()
-        waits = [
-            self._answer(by_holder[ask.holder][1], reply, asked_at) for ask, reply in zip(asks, replies, strict=True)
-        ]
-        naps = [wait for wait in waits if wait is not None]
+        naps = list[Wait]()
+        for count, (ask, reply) in enumerate(zip(asks, replies, strict=True)):
+            if (wait := self._answer(by_holder[ask.holder][1], reply, asked_at)) is not None:
+                naps.append(wait)
+            elif count % WOKEN_AT_ONCE == WOKEN_AT_ONCE - 1:
+                await asyncio.sleep(0)  # each goes on at the loop's next turn: not all of them at one
         self.waits_for = naps[0].why if naps else None
         if self.waits_for == "held":
             self.concurrency.restart()
@@ -140,8 +143,15 @@ class FenceQueue:
         return min(LONGEST_NAP_S, max(0.005, min(nap.retry_in_s for nap in naps)))
 
     def _chosen(self, asks: Sequence[Ask]) -> list[Ask]:
-        """Return who is asked for now: the first, and of those that would send only as many as the provider stands."""
+        """
+        Return who is asked for now: the first, and of those that would send only as many as the provider stands.
+
+        Codes have a few requests more than that, as they have in the account's own limit: they would expire in a queue.
+        """
         chosen, room = list[Ask](), self.concurrency.room
+        over = self.concurrency.under_way - self.concurrency.limit
+        if room == 0 and over < self.account.reserved_in_flight and asks and asks[0].lane is Lane.URGENT:
+            room = 1
         for ask in asks:
             if len(chosen) == MOST_IN_A_BATCH:
                 break

@@ -63,6 +63,11 @@ class Submitted:
     currency: str | None = None
     segments: int | None = None
 
+    @property
+    def is_final(self) -> bool:
+        """Whether it is about this very message, and would be said again."""
+        return self.answer is Answer.RECIPIENT_REFUSED or self.dead_letter is not None
+
 
 class Provider(Protocol):
     """Hands an SMS over."""

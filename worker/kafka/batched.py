@@ -86,7 +86,7 @@ class BatchRunner(Polling):
     async def let_go(self, place: Place) -> bool:
         """Begin the batch that holds a record anew, by a new client, if it is still being decided on."""
         if any(record.place == place for _, record in self._deciding):
-            await self.rebuild()
+            await self.rebuild_in_time()
         return True
 
     async def before_revoke(self) -> None:

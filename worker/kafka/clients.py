@@ -51,7 +51,7 @@ def make_consumer(settings: KafkaSettings, group: str, *, drain_s: float, urgent
         session_timeout_ms=int((10 if urgent and not settings.embedded else settings.session_timeout_s) * 1000),
         heartbeat_interval_ms=1_000,
         rebalance_timeout_ms=int(max(10.0, drain_s * 3) * 1000),
-        max_poll_interval_ms=300_000,  # polling never waits for work, so this only catches a dead poller
+        max_poll_interval_ms=1_200_000,  # a router's poller waits for a database that is away; the watchdog finds a dead one
         fetch_max_wait_ms=EMBEDDED_FETCH_WAIT_MS if settings.embedded else (50 if urgent else FETCH_WAIT_MS),
         max_partition_fetch_bytes=1024 * 1024,
         fetch_max_bytes=8 * 1024 * 1024,

@@ -6,7 +6,9 @@ from collections.abc import Awaitable, Callable
 from typing import NamedTuple
 
 import structlog
+from tenacity import AsyncRetrying, retry_if_exception_type, wait_random_exponential
 
+from worker.errors import BrokerUnavailable
 from worker.kafka.assigned import Assigned
 from worker.kafka.source import Source
 from worker.lifecycle import done_before
@@ -124,6 +126,13 @@ class Polling:
         async with self._rebuilding:
             if not self.stopping:
                 await self._rebuild()
+
+    async def rebuild_in_time(self) -> None:
+        """Put a new client in place, however often it takes until the broker answers."""
+        patiently = AsyncRetrying(
+            retry=retry_if_exception_type(BrokerUnavailable), wait=wait_random_exponential(multiplier=0.5, max=10)
+        )
+        await patiently(self.rebuild)
 
     async def _rebuild(self) -> None:
         broken, poller = self.source, self._poller

@@ -1,12 +1,14 @@
 """Read topics from some time to their present end, as nobody's consumer; and single records where they are."""
 
-import asyncio
+import time
 from collections.abc import AsyncIterator, Collection, Mapping
 from contextlib import asynccontextmanager
 from datetime import datetime
+from typing import Any
 
+import structlog
 from aiokafka import AIOKafkaConsumer
-from aiokafka.errors import KafkaError
+from aiokafka.errors import KafkaError, OffsetOutOfRangeError
 from aiokafka.structs import TopicPartition
 
 from worker.errors import BrokerUnavailable
@@ -15,7 +17,8 @@ from worker.kafka.unreadable import as_record
 from worker.records import Place, Record
 from worker.settings import KafkaSettings
 
-READ_S, QUIET_POLLS = 10.0, 20
+log = structlog.get_logger(__name__)
+READ_S, POLL_MS, QUIET_POLLS = 20.0, 500, 60
 
 
 @asynccontextmanager
@@ -43,7 +46,7 @@ async def scan(
         since: Only records of that time or later, by the records' own times.
 
     Raises:
-        BrokerUnavailable: Kafka does not answer.
+        BrokerUnavailable: Kafka does not answer, or not to the end: what was yielded by then is not all there is.
     """
     async with _reader(settings) as consumer:
         there = await consumer.topics()
@@ -51,7 +54,7 @@ async def scan(
             TopicPartition(topic, partition)
             for topic in topics
             if topic in there
-            for partition in sorted(consumer.partitions_for_topic(topic) or await _partitions(consumer, topic))
+            for partition in sorted(consumer.partitions_for_topic(topic) or await partitions_of(consumer, topic))
         ]
         if not keys:
             return
@@ -81,7 +84,8 @@ async def _fetched_ends(consumer: AIOKafkaConsumer, ends: Mapping[TopicPartition
     return {key: max(end, consumer.highwater(key) or 0) for key, end in ends.items()}
 
 
-async def _partitions(consumer: AIOKafkaConsumer, topic: str) -> set[int]:
+async def partitions_of(consumer: AIOKafkaConsumer, topic: str) -> set[int]:
+    """Return the partitions of a topic; none if there is no such topic."""
     await consumer._client._wait_on_metadata(topic)  # noqa: SLF001  the client asks only for topics it is told of
     found: set[int] = consumer.partitions_for_topic(topic) or set()
     return found
@@ -89,9 +93,20 @@ async def _partitions(consumer: AIOKafkaConsumer, topic: str) -> set[int]:
 
 async def _up_to(consumer: AIOKafkaConsumer, key: TopicPartition, end: int) -> AsyncIterator[Record]:
     quiet = 0
-    while await consumer.position(key) < end and quiet < QUIET_POLLS:
-        batch = (await consumer.getmany(key, timeout_ms=500, max_records=500)).get(key, [])
-        quiet = 0 if batch else quiet + 1
+    while (position := await consumer.position(key)) < end:
+        try:
+            batch = (await consumer.getmany(key, timeout_ms=POLL_MS, max_records=500)).get(key, [])
+        except OffsetOutOfRangeError:  # the topic dropped records while the ones before them were read
+            (start,) = (await consumer.beginning_offsets([key])).values()
+            log.warning(
+                "kafka.records_dropped_unread", topic=key.topic, partition=key.partition, records=start - position
+            )
+            consumer.seek(key, start)
+            continue
+        quiet = 0 if batch or await consumer.position(key) > position else quiet + 1
+        if quiet == QUIET_POLLS:
+            # The client says nothing while a leader is away: silence is no end.
+            raise BrokerUnavailable(f"{key.topic}/{key.partition} was read up to {position} of {end}, no further")
         for polled in batch:
             if polled.offset >= end:
                 return
@@ -103,7 +118,7 @@ async def fetch_records(settings: KafkaSettings, places: Collection[Place]) -> d
     Return the records at *places*, those that are still there.
 
     Raises:
-        BrokerUnavailable: Kafka does not answer.
+        BrokerUnavailable: Kafka does not answer; that a record is gone is known only of a broker that answers.
     """
     found: dict[Place, Record] = {}
     if not places:
@@ -112,7 +127,7 @@ async def fetch_records(settings: KafkaSettings, places: Collection[Place]) -> d
         there = await consumer.topics()
         for place in sorted(places):
             key = TopicPartition(place.topic, place.partition)
-            if place.topic not in there or place.partition not in await _partitions(consumer, place.topic):
+            if place.topic not in there or place.partition not in await partitions_of(consumer, place.topic):
                 continue
             consumer.assign([key])
             start, end = (await consumer.beginning_offsets([key]))[key], (await consumer.end_offsets([key]))[key]
@@ -121,9 +136,19 @@ async def fetch_records(settings: KafkaSettings, places: Collection[Place]) -> d
             ):  # asked for it, that one may leave out the last record
                 continue
             consumer.seek(key, place.offset)
-            async with asyncio.timeout(READ_S):
-                batch = await consumer.getmany(key, timeout_ms=int(READ_S * 500), max_records=1)
-            for polled in batch.get(key, []):
-                if polled.offset == place.offset:
-                    found[place] = as_record(polled)
+            polled = await _one(consumer, key, until=place.offset + 1)
+            if polled is not None and polled.offset == place.offset:
+                found[place] = as_record(polled)
     return found
+
+
+async def _one(consumer: AIOKafkaConsumer, key: TopicPartition, until: int) -> Any:
+    """Return the next record; None if there is none before *until*."""
+    ends = time.monotonic() + READ_S
+    while time.monotonic() < ends:
+        batch = (await consumer.getmany(key, timeout_ms=POLL_MS, max_records=1)).get(key, [])
+        if batch:
+            return batch[0]
+        if await consumer.position(key) >= until:  # it was a transaction's marker, or of one that was aborted
+            return None
+    raise BrokerUnavailable(f"{key.topic}/{key.partition} cannot be read at {until - 1}")

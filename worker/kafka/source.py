@@ -10,7 +10,7 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
-from typing import Literal
+from typing import Any, Literal
 
 import structlog
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener
@@ -21,13 +21,29 @@ from tenacity import AsyncRetrying, retry_if_exception, stop_after_delay, wait_r
 from worker.errors import BrokerUnavailable
 from worker.kafka.assigned import Assigned
 from worker.kafka.flight import FlightRecorder
+from worker.kafka.positions import begin_at
 from worker.kafka.standing import Standing
 from worker.kafka.unreadable import as_record, step_over
 from worker.records import Record
 from worker.telemetry import metrics
 
 log = structlog.get_logger(__name__)
+FAILED_POLL_S = 1.0
 COMMIT_DEADLINE_S, START_DEADLINE_S, POSITIONS_DEADLINE_S = 5.0, 90.0, 60.0
+
+
+async def _persistently(
+    ask: Callable[..., Awaitable[dict[TopicPartition, int]]], *about: Any
+) -> dict[TopicPartition, int]:
+    """Ask until the broker answers, for a minute; a commit that is refused is another assignment's."""
+    retrying = AsyncRetrying(
+        retry=retry_if_exception(lambda e: isinstance(e, KafkaError) and not isinstance(e, CommitFailedError)),
+        stop=stop_after_delay(POSITIONS_DEADLINE_S),
+        wait=wait_random_exponential(multiplier=0.1, max=2),
+        reraise=True,
+    )
+    answer: dict[TopicPartition, int] = await retrying(ask, *about)
+    return answer
 
 
 class Source:
@@ -58,13 +74,7 @@ class Source:
         self._assigned: dict[TopicPartition, Assigned] = {}
         self._committing: asyncio.Task[None] | None = None
         self._may_commit = False
-        self._persistently = AsyncRetrying(
-            retry=retry_if_exception(lambda e: isinstance(e, KafkaError) and not isinstance(e, CommitFailedError)),
-            stop=stop_after_delay(POSITIONS_DEADLINE_S),
-            wait=wait_random_exponential(multiplier=0.1, max=2),
-            reraise=True,
-        )
-        self._paused = False
+        self._paused = self._reads_ahead = False
         self._failure: BrokerUnavailable | None = None
         self.rebalances = 0
         self.flights = FlightRecorder()
@@ -84,12 +94,11 @@ class Source:
         try:
             async with asyncio.timeout(START_DEADLINE_S):
                 await self._consumer.start()
-        except (KafkaError, TimeoutError) as error:
+        except (KafkaError, TimeoutError, asyncio.CancelledError) as error:
             await self._leave()
+            if isinstance(error, asyncio.CancelledError):
+                raise
             raise BrokerUnavailable(f"Kafka does not answer: {type(error).__name__}") from error
-        except asyncio.CancelledError:
-            await self._leave()
-            raise
 
     async def stop(self) -> None:
         """Commit what is finished and leave the group."""
@@ -127,14 +136,24 @@ class Source:
             with suppress(KafkaError):  # a rebalance took it, or the broker is away: the next poll says so again
                 await self._begin_again(error.args[0])
             return []
+        except KafkaError as error:  # a damaged batch, a right that was taken: somebody mends it, and other lanes go on
+            with suppress(KafkaError):
+                for key, each in self._assigned.items():  # what the failed call had taken of others is taken back
+                    self._consumer.seek(key, each.next_offset)
+            log.warning("kafka.poll_failed", source=self.name, error=type(error).__name__)
+            await asyncio.sleep(FAILED_POLL_S)
+            return []
         except (UnicodeDecodeError, ValueError) as error:
             log.warning("kafka.unreadable_record", source=self.name, error=type(error).__name__)
             under = dict(self._assigned)
             offsets = {key: each.next_offset for key, each in under.items()}
+            self._reads_ahead = True
             try:
                 found = await step_over(self._consumer, offsets, self.standing.position)
             except KafkaError:  # a rebalance took the partition: whoever has it now meets the record again
                 return []
+            finally:
+                self._reads_ahead = False
             # What was assigned anew meanwhile begins at what is committed: this is none of its.
             found = [(key, records) for key, records in found if self._assigned.get(key) is under.get(key)]
             return [pair for key, records in found for pair in self._observe(key, records)]
@@ -144,8 +163,7 @@ class Source:
         """
         Go on at the beginning of partitions whose log no longer has the offset that is next, and let everybody know.
 
-        Below the log's start, records were dropped before they were read; beyond its end, the topic was made anew or lost
-        its tail. Ids absorb what is read twice.
+        Records were dropped unread, or the topic was made anew. Ids absorb what is read twice.
         """
         starts = await self._consumer.beginning_offsets(list(offsets))
         for key, wanted in offsets.items():
@@ -184,9 +202,7 @@ class Source:
         """Commit what is finished, one commit at a time, within its deadline; a refused one is tried again later."""
         if self._committing is None or self._committing.done():
             offsets = {
-                each: each.tracker.committable
-                for each in self._assigned.values()
-                if each.tracker.committable > each.committed
+                each: offset for each in self._assigned.values() if (offset := self._committable(each)) > each.committed
             }
             if not offsets or not self._may_commit:
                 return
@@ -194,6 +210,12 @@ class Source:
         _, late = await asyncio.wait({self._committing}, timeout=COMMIT_DEADLINE_S)
         if late:  # the broker neither takes nor refuses it
             self.refused_since = self.refused_since or time.monotonic()
+
+    def _committable(self, each: Assigned) -> int:
+        """Return the lowest unfinished offset; past markers and gaps at the end, which nobody is to read again."""
+        if each.tracker.unfinished or self._reads_ahead:  # the client is past records that nobody has seen
+            return each.tracker.committable
+        return max(each.tracker.committable, self.standing.position(each.key))
 
     async def _commit_last(self) -> None:
         """Commit what is finished by now, after a commit that may be under way."""
@@ -248,7 +270,7 @@ class Source:
             self._consumer.pause(*keys)  # first, as fetching may begin at the next await
         self.rebalances += 1
         try:
-            positions: dict[TopicPartition, int] = await self._persistently(self._positions, keys)
+            positions = await _persistently(begin_at, self._consumer, keys, self._starts)
         except CommitFailedError:
             log.info("kafka.assignment_superseded", source=self.name)  # it joins again, and is assigned again
             return
@@ -265,21 +287,6 @@ class Source:
             self._consumer.resume(*keys)
         self.ready.set()
         log.info("kafka.assigned", source=self.name, partitions=len(keys))
-
-    async def _positions(self, keys: set[TopicPartition]) -> dict[TopicPartition, int]:
-        """Return where to read; what has no offset begins where its topic says, and that is committed at once."""
-        committed = {key: await self._consumer.committed(key) for key in sorted(keys)}
-        beginnings = {key: await self._begin(key) for key, offset in committed.items() if offset is None}
-        if beginnings:
-            # Not committed, a quiet partition would begin at its end again, past what was written meanwhile.
-            await self._consumer.commit({key: OffsetAndMetadata(offset, "") for key, offset in beginnings.items()})
-        return {key: beginnings[key] if offset is None else offset for key, offset in committed.items()}
-
-    async def _begin(self, key: TopicPartition) -> int:
-        at_end = self._starts[key.topic] == "latest"
-        await (self._consumer.seek_to_end if at_end else self._consumer.seek_to_beginning)(key)
-        position: int = await self._consumer.position(key)
-        return position
 
 
 class _Listener(ConsumerRebalanceListener):  # type: ignore[misc]

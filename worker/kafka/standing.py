@@ -52,7 +52,7 @@ class Standing:
         now_ms, behind = time.time() * 1000, {}
         for key, each in self._assigned().items():
             end, fetched_ms = self._consumer.highwater(key), self._consumer.last_poll_timestamp(key)
-            fresh = fetched_ms is not None and now_ms - fetched_ms < FRESH_MS
+            fresh = fetched_ms is not None and 0 <= now_ms - fetched_ms < FRESH_MS
             if fresh and end is not None and not each.tracker.unfinished and self.position(key) >= end:
                 behind[key.topic, key.partition] = 0.0
             elif fresh and each.finished_ms is not None:
@@ -86,7 +86,7 @@ class Standing:
         if self._paused():
             return True
         fetched = [self._consumer.last_poll_timestamp(key) for key in self._assigned()]
-        return any(ms is not None and time.time() * 1000 - ms < FRESH_MS for ms in fetched)
+        return any(ms is not None and 0 <= time.time() * 1000 - ms < FRESH_MS for ms in fetched)
 
     def position(self, key: TopicPartition) -> int:
         """Return the next offset to read, as the client has it now; markers and gaps are behind it."""

@@ -1,12 +1,14 @@
 """Make and verify topics."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from typing import Any
 
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.errors import KafkaError, for_code
 from aiokafka.structs import TopicPartition
+from tenacity import AsyncRetrying, retry_if_exception, stop_after_delay, wait_random_exponential
 
 from schemas.messages import Lane
 from worker.errors import BrokerUnavailable, ConfigurationError, Problem
@@ -18,6 +20,7 @@ DAY_MS = 24 * 3600 * 1000
 LANE_RETENTION_MS = 67 * DAY_MS  # the longest time to live that a template may have, 60 days, and 7 more
 OUTCOME_RETENTION_MS = LETTER_RETENTION_MS = 30 * DAY_MS
 REPLAY_RETENTION_MS, AUDIT_RETENTION_MS = 7 * DAY_MS, 365 * DAY_MS
+COORDINATOR_S = 20.0
 LETTER_BYTES = 1024 * 1024 + 64 * 1024  # a source's largest record, and the letter's own headers
 
 
@@ -130,6 +133,20 @@ async def check_topics(admin: AIOKafkaAdminClient, settings: Settings) -> list[s
 async def committed_offset(admin: AIOKafkaAdminClient, group: str, topic: str, partition: int) -> int | None:
     """Return what *group* has committed of a partition, or None."""
     key = TopicPartition(topic, partition)
-    offsets = await admin.list_consumer_group_offsets(group, partitions=[key])
-    found: int = offsets[key].offset if key in offsets else -1
-    return found if found >= 0 else None
+    return (await committed_offsets(admin, group, [key])).get(key)
+
+
+async def committed_offsets(
+    admin: AIOKafkaAdminClient, group: str, keys: Sequence[TopicPartition]
+) -> dict[TopicPartition, int]:
+    """Return what *group* has committed, of the partitions where it has; waits for a coordinator that is on its way."""
+    patiently = AsyncRetrying(
+        retry=retry_if_exception(lambda error: isinstance(error, KafkaError) and bool(error.retriable)),
+        stop=stop_after_delay(COORDINATOR_S),
+        wait=wait_random_exponential(multiplier=0.1, max=1),
+        reraise=True,
+    )
+    offsets: Mapping[TopicPartition, Any] = await patiently(
+        admin.list_consumer_group_offsets, group, partitions=list(keys)
+    )
+    return {key: offsets[key].offset for key in keys if key in offsets and offsets[key].offset >= 0}

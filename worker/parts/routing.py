@@ -55,7 +55,7 @@ async def open_router(shared: Shared, stage: Stage, intakes: Collection[Intake],
     sink = stage.sinks["replay"] = await stack.enter_async_context(open_sink(make_producer(settings.kafka)))
     stage.runners["replay"] = BatchRunner(
         source_maker(shared, "router-replay", {shared.topics.replay: "earliest"}, urgent=False),
-        _replay_router(shared, projector, sink).handle,
+        noting_skips(shared, _replay_router(shared, projector, sink).handle),
         poll_records=REPLAYS_AT_ONCE,
         revoke_drain_s=DRAIN_S,
         commit_every_s=settings.kafka.commit_every_s,
@@ -67,7 +67,7 @@ def _replay_router(shared: Shared, projector: Projector, sink: Sink) -> ReplayRo
     routers = {intake: _router(shared, "replay", intake, projector, sink, lambda _: None) for intake in intakes}
     of_topic = {topic.name: intake for intake, its in intakes.items() for topic in its.topics}
     letters = shared.topics.router_dead_letters
-    return ReplayRouter(HoldingPeople(shared.people), of_topic, routers, sink, letters)
+    return ReplayRouter(HoldingPeople(shared.people), of_topic, routers, sink, letters, shared.operations.given_up)
 
 
 def _router(shared: Shared, name: str, intake: Intake, projector: Projector, sink: Sink, given_up: GivingUp) -> Router:

@@ -1,5 +1,6 @@
 """The sender's parts: accounts that several lanes share, a sender for each lane, and the mover."""
 
+import itertools
 import uuid
 from collections.abc import Awaitable, Callable, Collection
 from contextlib import AsyncExitStack
@@ -7,7 +8,7 @@ from contextlib import AsyncExitStack
 import structlog
 
 from schemas.messages import Category, Lane
-from worker.delivery.accounts import Account
+from worker.delivery.accounts import Account, Accounts
 from worker.delivery.attempts import Attempts
 from worker.delivery.handover import Handover
 from worker.delivery.queue import FenceQueue
@@ -35,6 +36,7 @@ from worker.state.waiting import Waiting
 from worker.telemetry import metrics
 
 log = structlog.get_logger(__name__)
+SAME_HOLD_S = 0.5
 
 
 async def open_senders(shared: Shared, stage: Stage, lanes: Collection[Lane], stack: AsyncExitStack) -> None:
@@ -51,6 +53,8 @@ async def open_senders(shared: Shared, stage: Stage, lanes: Collection[Lane], st
     )
     holds = hold_until_back("floods").wraps(shared.operating.hold)
     floods = Floods(holds, lambda scope: shared.operations.flood(scope) is not None)
+    shared.operations.on_flood.append(floods.forget)
+    queues = {queue.name: queue for queue in stage.queues}
     for lane in lanes:
         name, topics = f"sender-{lane}", shared.topics
         sink = stage.sinks[name] = await stack.enter_async_context(open_sink(make_producer(settings.kafka)))
@@ -58,6 +62,7 @@ async def open_senders(shared: Shared, stage: Stage, lanes: Collection[Lane], st
         letters = LaneLetters(lane, letters_topic, people, sink, shared.outcomes, shared.pepper, shared.clock)
         sender = Sender(lookup, checking, handovers, sink, shared.outcomes, letters, floods, shared.clock)
         due, urgent = topics.lane_due(lane), lane is Lane.URGENT
+        stage.queue_of[name] = queues[account_of(lane, configuration.accounts)]
         stage.runners[name] = KeyedRunner(
             source_maker(shared, name, {due: "earliest", topics.lane(lane): "earliest"}, urgent=urgent, first=[due]),
             _counting(lane, _giving_up(shared, letters, sender.handle)),
@@ -96,6 +101,11 @@ def _counting(lane: Lane, handle: Callable[[Record], Awaitable[None]]) -> Callab
     return counted
 
 
+def account_of(lane: Lane, accounts: Accounts) -> str:
+    """Return the account that the messages of *lane* are sent by; urgent ones are transactional."""
+    return accounts.of(Category.MARKETING if lane is Lane.MARKETING else Category.TRANSACTIONAL)[0]
+
+
 async def _open_accounts(
     shared: Shared, stage: Stage, settler: BatchedSettler, stack: AsyncExitStack
 ) -> dict[Category, Handover]:
@@ -105,7 +115,14 @@ async def _open_accounts(
     urgent = accounts.of(Category.TRANSACTIONAL)[0]  # urgent templates are transactional
     fences = FenceStore(shared.database, incarnation, settings.projection_max_age_s, [urgent])
 
+    holders = (f"{incarnation}:{number}" for number in itertools.count())
+    held_until: dict[str, float] = {}
+
     async def hold(name: str, seconds: float, reason: str) -> None:
+        until = clock.monotonic() + seconds
+        if until < held_until.get(name, 0.0) + SAME_HOLD_S:  # a hundred requests fail at once, and one of them says so
+            return
+        held_until[name] = until
         metrics.child(metrics.ACCOUNT_HOLDS, name, reason).inc()
         log.warning("account.held", account=name, seconds=round(seconds, 2), reason=reason)
         await hold_until_back("hold")(fences.hold, name, seconds, reason)
@@ -116,7 +133,7 @@ async def _open_accounts(
         await fences.open_account(name)
         queue = FenceQueue(name, account, fences, clock)
         provider = await _open_provider(name, account, settings.delivery.mode, stack)
-        opened[name] = Handover(incarnation, queue, Attempts(name, account, provider, clock, hold), settler, clock)
+        opened[name] = Handover(holders, queue, Attempts(name, account, provider, clock, hold), settler, clock)
         stage.queues.append(queue)
         stage.services[f"fence-{name}"] = queue.run
     return {category: opened[accounts.of(category)[0]] for category in Category}

@@ -37,6 +37,7 @@ class Stage:
         runners: What reads Kafka, by name.
         services: What answers them in the background; none ever ends by itself.
         queues: Where messages wait for the fence.
+        queue_of: The same, by the name of the runner whose messages wait there.
         sinks: What writes to Kafka, by name.
         read_once: Says whether these partitions of contacts and consents have been read, where that was never so before;
             for None, whether somebody has found that so.
@@ -45,6 +46,7 @@ class Stage:
     runners: dict[str, Runner] = field(default_factory=dict)
     services: dict[str, Callable[[], Awaitable[None]]] = field(default_factory=dict)
     queues: list[FenceQueue] = field(default_factory=list)
+    queue_of: dict[str, FenceQueue] = field(default_factory=dict)
     sinks: dict[str, Sink] = field(default_factory=dict)
     read_once: Callable[[Collection[tuple[str, int]] | None], Awaitable[bool]] | None = None
 

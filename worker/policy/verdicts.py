@@ -16,6 +16,7 @@ class Reason(StrEnum):
     SUPERSEDED = "superseded"
     REDRIVEN = "redriven"
     FLOOD = "flood"
+    TRY_AGAIN = "try_again"
     UNKNOWN_CONTACT = "unknown_contact"
     ERASED = "erased"
     INVALID_NUMBER = "invalid_number"

@@ -1,12 +1,14 @@
 """What today's rules would decide for a dead letter: the worker's own code on the state as it is, without a side effect."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime
 
-from schemas.messages import Category, Message
-from worker.delivery.ledger import State
-from worker.errors import DeadLetterReason, PermanentError
-from worker.messages import may_be_new, read_message
+from schemas.messages import Category, Lane, Message
+from worker.delivery.ledger import Entry, State
+from worker.errors import ConfigurationError, DeadLetterReason, PermanentError, TransientError
+from worker.floods import template_scope
+from worker.messages import anew, may_be_new, read_message
 from worker.people import NOBODY, Found, Known
 from worker.policy.checking import Checking
 from worker.policy.consent import check_consent
@@ -18,11 +20,12 @@ from worker.routing.deciding import Deciding, GivenUp, Ignored, Projected, Route
 from worker.sealing import Erased
 from worker.state.acts import read_acts
 from worker.state.lookup import Lookup, Question
+from worker.state.waiting import SeenEvents
 from worker.tools import Tools
 
 WOULD_SEND, FAILS_AGAIN, ENDED, EXPIRED = "would be sent", "would fail again", "has ended already", "has expired"
 ERASED, NOT_WHOLE, QUARANTINED = "person is forgotten", "original is not kept whole", "quarantined"
-DOUBT = "may have been sent already"
+DOUBT, OLDER = "may have been sent already", "a later copy of it waits elsewhere"
 PROJECTED, NOBODY_TOLD, REFUSED, WAITS = (
     "would be projected",
     "nobody would be told",
@@ -42,9 +45,13 @@ class Judgement:
         original: What it was; None if it cannot be had back.
         message: If it is a lane's.
         quarantined: It failed again after three replays.
-        anew: Messages that have expired, were surely never sent, and may go under a new id.
+        lanes: Of its messages.
+        messages: How many there are, sent or not.
         segments: That would be sent.
         cost: Of them, in the account's currency, where the account has a price.
+        anew: Messages that have expired, were surely never sent, and may go under a new id.
+        anew_segments: That would be sent of those.
+        anew_cost: Of them.
     """
 
     letter: Letter
@@ -54,9 +61,13 @@ class Judgement:
     message: Message | None = None
     marketing: bool = False
     quarantined: bool = False
-    anew: tuple[Message, ...] = ()
+    lanes: frozenset[Lane] = frozenset()
+    messages: int = 1
     segments: int = 0
     cost: float = 0.0
+    anew: tuple[Message, ...] = ()
+    anew_segments: int = 0
+    anew_cost: float = 0.0
 
 
 class Judge:
@@ -67,7 +78,9 @@ class Judge:
         configuration = tools.configuration
         settings = configuration.settings
         self._lookup = Lookup(tools.database, tools.people)
-        self._checking = Checking.of(configuration, tools.pepper)
+        self._seen = SeenEvents(tools.database)
+        self._held: Mapping[str, str] = {}
+        self._checking = Checking.of(configuration, tools.pepper, lambda name: template_scope(name) in self._held)
         self._deciding: dict[str, Deciding] = {}
         for intake, its in settings.intakes.items():
             inputs = {topic.name: topic for topic in its.topics}
@@ -81,8 +94,19 @@ class Judge:
         Raises:
             StateUnavailable: The database does not answer.
         """
+        self._held = await self._tools.operating.floods()
         known = await self._tools.people.load({letter.sealed_for for letter in letters})
-        return [await self._judge(letter, known.get(letter.sealed_for, NOBODY)) for letter in letters]
+        return [await self._judge_safely(letter, known.get(letter.sealed_for, NOBODY)) for letter in letters]
+
+    async def _judge_safely(self, letter: Letter, who: Known) -> Judgement:
+        """Judge *letter*; whatever a mistake of ours raises at it, as it did when it became one, stops no other's replay."""
+        try:
+            return await self._judge(letter, who)
+        except (TransientError, ConfigurationError):
+            raise
+        except Exception as error:  # noqa: BLE001  the sender keeps such a record as `internal_error`
+            detail = f"{DeadLetterReason.INTERNAL_ERROR}: {type(error).__name__}"
+            return Judgement(letter=letter, decision=FAILS_AGAIN, detail=detail)
 
     async def _judge(self, letter: Letter, who: Known) -> Judgement:
         if not letter.is_whole:
@@ -104,14 +128,14 @@ class Judge:
             message = read_message(original)
         except PermanentError as error:
             return Judgement(letter=letter, decision=FAILS_AGAIN, detail=error.code, original=original)
-        return await self._judge_message(letter, original, message.model_copy(update={"waiting_for": None}))
+        return await self.judge_message(letter, original, message.model_copy(update={"waiting_for": None}))
 
     async def _judge_event(self, letter: Letter, original: Record) -> Judgement:
         deciding = self._deciding.get(original.topic)
         if deciding is None:
             return Judgement(letter=letter, decision=FAILS_AGAIN, detail="its topic is read no more", original=original)
         read = deciding.read(original)
-        known = await self._tools.people.load(read.subjects(), create_keys=True)
+        known = await self._tools.people.load_or_make_up(read.subjects())
         match deciding.decide(read, known):
             case GivenUp(error):
                 return Judgement(letter=letter, decision=FAILS_AGAIN, detail=error.code, original=original)
@@ -125,8 +149,8 @@ class Judge:
                 return await self._judge_messages(letter, original, messages)
 
     async def _judge_messages(self, letter: Letter, original: Record, messages: Sequence[Message]) -> Judgement:
-        judged = [await self._judge_message(letter, original, message) for message in messages]
-        ranks = (WOULD_SEND, WAITS, FAILS_AGAIN, DOUBT, EXPIRED, REFUSED, ENDED)
+        judged = [await self.judge_message(letter, original, message) for message in messages]
+        ranks = (WOULD_SEND, WAITS, FAILS_AGAIN, DOUBT, OLDER, EXPIRED, REFUSED, ENDED)
         first = min(judged, key=lambda one: ranks.index(one.decision) if one.decision in ranks else len(ranks))
         return Judgement(
             letter=letter,
@@ -134,16 +158,33 @@ class Judge:
             detail=first.detail,
             original=original,
             marketing=any(one.marketing for one in judged),
+            lanes=frozenset(lane for one in judged for lane in one.lanes),
+            messages=len(messages),
             segments=sum(one.segments for one in judged),
             cost=sum(one.cost for one in judged),
             anew=tuple(message for one in judged for message in one.anew),
+            anew_segments=sum(one.anew_segments for one in judged),
+            anew_cost=sum(one.anew_cost for one in judged),
         )
 
-    async def _judge_message(self, letter: Letter, original: Record, message: Message) -> Judgement:
+    async def judge_message(
+        self, letter: Letter, original: Record, message: Message, entry: Entry | None = None
+    ) -> Judgement:
+        """Return what would come of *message*; as if its row of the ledger were *entry*, if that is given."""
+        now = (
+            self._tools.clock.now()
+        )  # before the ledger is read: what was claimed in time may be sent, and has not expired
         (found,) = await self._lookup.find([Question(message.id, message.recipient)])
-        decision, detail, segments = await self._decide(message, found)
+        found = found if entry is None else Found(entry, found.known)
+        decision, detail, segments = await self._decide(message, found, now)
         _, account = self._tools.configuration.accounts.of(message.category)
         template = self._tools.configuration.templates.by_id.get(message.template)
+        its_new: tuple[Message, ...] = ()
+        new_segments, price = 0, account.price_per_segment or 0.0
+        if decision == EXPIRED and template is not None and may_be_new(message, template):
+            its_new = (message,)
+            (other,) = await self._lookup.find([Question(anew(message, template, now).id, message.recipient)])
+            _, _, new_segments = await self._decide(anew(message, template, now), other, now)
         return Judgement(
             letter=letter,
             decision=decision,
@@ -151,22 +192,27 @@ class Judge:
             original=original,
             message=message,
             marketing=message.category is Category.MARKETING,
-            anew=(message,) if decision == EXPIRED and may_be_new(message, template) else (),
+            lanes=frozenset({message.lane}),
             segments=segments,
-            cost=segments * (account.price_per_segment or 0.0),
+            cost=segments * price,
+            anew=its_new,
+            anew_segments=new_segments,
+            anew_cost=new_segments * price,
         )
 
-    async def _decide(self, message: Message, found: Found) -> tuple[str, str, int]:
+    async def _decide(self, message: Message, found: Found, now: datetime) -> tuple[str, str, int]:
         entry = found.entry
         if entry is not None and entry.fingerprint != message.event.fingerprint:
             return FAILS_AGAIN, DeadLetterReason.ID_REUSED, 0
         if entry is not None and entry.is_settled:
             return ENDED, entry.state.value, 0
+        if entry is not None and message.step < entry.step:  # of a message that waited, only the latest copy goes on
+            return OLDER, f"step {entry.step}", 0
         if message.template not in self._tools.configuration.templates.by_id:
             return FAILS_AGAIN, DeadLetterReason.UNKNOWN_TEMPLATE, 0
-        doubtful = entry is not None and (entry.ambiguous or entry.state is not State.RELEASED)
+        doubtful = entry is not None and (entry.ambiguous or entry.given_up or entry.state is not State.RELEASED)
         try:
-            checked = self._checking.check(message, found.known, self._tools.clock.now())
+            checked = self._checking.check(message, found.known, now)
         except PermanentError as error:
             return FAILS_AGAIN, error.code, 0
         match checked.verdict:
@@ -175,14 +221,18 @@ class Judge:
                 return (expired if reason is Reason.EXPIRED else REFUSED), reason, 0
             case Defer(_, reason):
                 return WAITS, reason, 0
-        if refused := await self._consent(message, checked.person):
+        if refused := await self._fence(message, checked.person):
             return REFUSED, refused, 0
         return WOULD_SEND, "", checked.text.segmentation.segments if checked.text else 0
 
-    async def _consent(self, message: Message, person: str | None) -> str | None:
+    async def _fence(self, message: Message, person: str | None) -> str | None:
+        """Return why the fence would refuse, as it would decide now."""
+        async with self._tools.database.reading() as connection:
+            seen = await self._seen.read(connection, message.unless)
+            acts, suppressed = await read_acts(connection, {person} if person is not None else set())
+        if any(at >= message.event.time.timestamp() for at in seen.values()):
+            return Reason.SUPERSEDED
         if person is None:
             return None
-        async with self._tools.database.reading() as connection:
-            acts, suppressed = await read_acts(connection, {person})
         verdict = check_consent(acts[person], suppressed[person], self._checking.template(message).purpose)
         return verdict.reason if isinstance(verdict, Refuse) else None

@@ -39,6 +39,11 @@ class Letter:
         return self.record.place
 
     @property
+    def time_ms(self) -> int:
+        """When it became one, in milliseconds since 1970."""
+        return self.record.timestamp_ms
+
+    @property
     def reason(self) -> str:
         """Its reason code."""
         return self.headers.get("reason", "")

@@ -1,12 +1,13 @@
 """The router's side of a replay: dead letters of `sms.router.replay` become the records they were, and are decided anew."""
 
 import asyncio
-from collections.abc import Awaitable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from itertools import groupby
 from typing import Protocol
 
 import structlog
 
+from worker.errors import PermanentError
 from worker.people import NOBODY, Known
 from worker.records import Outgoing, Record
 from worker.results import restore
@@ -52,6 +53,7 @@ class ReplayRouter:
         intakes: Input topic to its intake.
         routers: By intake; they write as one.
         letters: The router's dead-letter topic.
+        given_up: Returns why an operator gave a letter up on its way back, if one did.
     """
 
     def __init__(
@@ -61,7 +63,9 @@ class ReplayRouter:
         routers: Mapping[Intake, Routing],
         writer: Writer,
         letters: str,
+        given_up: Callable[[Record], PermanentError | None] = lambda _: None,
     ) -> None:
+        self._given_up = given_up
         self._people = people
         self._intakes = intakes
         self._routers = routers
@@ -85,6 +89,8 @@ class ReplayRouter:
         """Return what a letter was, or None."""
         headers = dict(record.headers)
         run = headers.get(RUN_HEADER, b"").decode(errors="replace")
+        if self._given_up(record):
+            return None
         try:
             original = _restored(record, headers, known)
         except (Erased, ValueError, KeyError) as error:

@@ -174,13 +174,19 @@ async def open_database(settings: DatabaseSettings, *, tool: bool = False) -> As
 def _engine(url: sa.URL, settings: DatabaseSettings) -> AsyncEngine:
     if url.get_backend_name() == "sqlite":
         engine = create_async_engine(
-            url, poolclass=AsyncAdaptedQueuePool, pool_size=3, max_overflow=0, connect_args={"timeout": SQLITE_WAIT_S}
+            url,
+            hide_parameters=True,
+            poolclass=AsyncAdaptedQueuePool,
+            pool_size=3,
+            max_overflow=0,
+            connect_args={"timeout": SQLITE_WAIT_S},
         )
         sa.event.listen(engine.sync_engine, "connect", _prepare_sqlite)
         sa.event.listen(engine.sync_engine, "begin", _begin_sqlite)
         return engine
     return create_async_engine(
         url,
+        hide_parameters=True,  # an error's text reaches logs and terminals
         pool_size=settings.pool,
         max_overflow=0,
         pool_timeout=settings.statement_timeout_s,

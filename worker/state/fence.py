@@ -30,6 +30,12 @@ _NOW = sa.select(
 )
 
 
+async def lock_accounts(connection: AsyncConnection, names: Collection[str]) -> None:
+    """Keep everybody out of the fences of accounts until the transaction ends; in order, as one waits for the other."""
+    for name in sorted(names):
+        await connection.execute(_LOCK_ACCOUNT, {"account": name})
+
+
 class FenceStore:
     """Runs the fence of one account at a time, for a batch of messages."""
 

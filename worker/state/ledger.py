@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from functools import cache
 from typing import Any
 
@@ -25,7 +25,6 @@ from worker.state.tables import NOW_POSTGRESQL, NOW_SQLITE, db_now, ledger
 
 _COLUMNS = [ledger.c[column.name] for column in fields(Entry)]
 _SELECT = sa.select(*_COLUMNS).where(among(ledger.c.message_id, "ids"))
-_REASON_OF = {OutcomeKind.REJECTED: Reason.RECIPIENT_REFUSED, OutcomeKind.UNKNOWN: Reason.ALREADY_SEEN}
 _KIND_OF = {state: kind for kind, state in STATE_OF.items()}
 
 
@@ -36,14 +35,26 @@ class Settlement:
 
     Attributes:
         claimed: The row as the fence wrote it; nobody else changes it while its holder holds it.
-        burns: See `worker.delivery.ledger.settle`.
+        burns: See `worker.delivery.ledger.settle`, as for *final*.
         outcome: Makes the payload, if the row ends.
+        after: The row as it will be.
     """
 
     claimed: Entry
     answer: Answer
     burns: bool
     outcome: Callable[[OutcomeKind], bytes]
+    final: bool = False
+    after: Entry = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Decide, in the task of whoever settles: a batch of hundreds would keep the event loop."""
+        object.__setattr__(self, "after", _after(self))
+
+    @property
+    def name(self) -> tuple[str, str]:
+        """The message, and who claimed it."""
+        return self.claimed.message_id, self.claimed.holder or ""
 
 
 class Ledger:
@@ -73,37 +84,33 @@ class Ledger:
         Raises:
             StateUnavailable: The database does not answer; nothing or everything was written.
         """
-        after = [_after(one) for one in settlements]
         async with self._database.transaction() as connection:
-            won = await self._compare_and_set(connection, settlements, after)
-            others = [one.claimed.message_id for one in settlements if one.claimed.holder not in won]
+            won = await self._compare_and_set(connection, settlements)
+            others = [one.claimed.message_id for one in settlements if one.name not in won]
             rows = await self.load(connection, others) if others else {}
-        return [
-            entry if one.claimed.holder in won else _ended(rows.get(one.claimed.message_id))
-            for entry, one in zip(after, settlements, strict=True)
-        ]
+        return [one.after if one.name in won else _ended(rows.get(one.claimed.message_id)) for one in settlements]
 
     async def _compare_and_set(
-        self, connection: AsyncConnection, settlements: Sequence[Settlement], after: Sequence[Entry]
-    ) -> set[str]:
-        """Write the rows that are still claimed by their holders; return those holders."""
-        pairs = sorted(zip(settlements, after, strict=True), key=lambda pair: pair[1].message_id)
+        self, connection: AsyncConnection, settlements: Sequence[Settlement]
+    ) -> set[tuple[str, str]]:
+        """Write the rows that are still claimed by their holders; return the names of those settlements."""
         rows = [
-            (e.message_id, one.claimed.holder or "", e.state.value, e.reuse, e.ambiguous, e.outcome) for one, e in pairs
+            (*one.name, its.state.value, its.reuse, its.ambiguous, its.outcome)
+            for one, its in ((one, one.after) for one in settlements)
         ]
         if self._database.is_postgresql:
             names = ("ids", "holders", "states", "reuses", "ambiguous", "outcomes")
             columns = {name: [row[place] for row in rows] for place, name in enumerate(names)}
-            return set((await connection.execute(_SETTLE_POSTGRESQL, columns)).scalars())
-        won = set[str]()
+            return {(row.id, row.holder) for row in await connection.execute(_SETTLE_POSTGRESQL, columns)}
+        won = set[tuple[str, str]]()
         while rows:  # SQLite returns ids only, so each comes once in a statement
-            holders = {as_stored(identity): holder for identity, holder, *_ in reversed(rows)}
-            its = [row for row in rows if holders[as_stored(row[0])] == row[1]]
-            rows = [row for row in rows if holders[as_stored(row[0])] != row[1]]
+            names_of = {as_stored(identity): (identity, holder) for identity, holder, *_ in reversed(rows)}
+            its = [row for row in rows if names_of[as_stored(row[0])] == row[:2]]
+            rows = [row for row in rows if names_of[as_stored(row[0])] != row[:2]]
             written = orjson.dumps(
                 [[as_stored(i), *rest, None if o is None else o.decode()] for i, *rest, o in its]
             ).decode()
-            won |= {holders[i] for i in (await connection.execute(_SETTLE_SQLITE, {"rows": written})).scalars()}
+            won |= {names_of[i] for i in (await connection.execute(_SETTLE_SQLITE, {"rows": written})).scalars()}
         return won
 
 
@@ -126,7 +133,8 @@ class BatchedSettler:
             claimed=claimed.entry,
             answer=submitted.answer,
             burns=plan.refusals_burn,
-            outcome=lambda kind: plan.outcome(kind, _REASON_OF.get(kind), submitted),
+            outcome=lambda kind: plan.outcome(kind, _reason_of(kind, submitted), submitted),
+            final=submitted.is_final,
         )
         return await (self._urgent if plan.lane is Lane.URGENT else self._others).ask(settlement)
 
@@ -137,14 +145,19 @@ class BatchedSettler:
             tasks.create_task(self._others.run(), name="settle-others")
 
 
+def _reason_of(kind: OutcomeKind, submitted: Submitted) -> Reason | None:
+    if kind is OutcomeKind.UNKNOWN:
+        return Reason.ALREADY_SEEN if submitted.answer is Answer.ALREADY_SEEN else Reason.IN_DOUBT
+    return Reason.RECIPIENT_REFUSED if kind is OutcomeKind.REJECTED else None
+
+
 def _after(one: Settlement) -> Entry:
-    after = settle(one.claimed, one.claimed.holder or "", one.answer, burns=one.burns)
+    after = settle(one.claimed, one.claimed.holder or "", one.answer, burns=one.burns, final=one.final)
     if after is None:
         raise RuntimeError("only what is claimed is settled")
     return replace(after, outcome=one.outcome(_KIND_OF[after.state])) if after.is_settled else after
 
 
-# In order of the ids, as the fence locks them too: should two batches still meet the other way round, one asks again.
 _SETTLE = """
     UPDATE ledger SET state = its.state, reuse = its.reuse, ambiguous = its.ambiguous, outcome = its.outcome,
                       holder = NULL, lease_until = NULL, updated_at = {now}
@@ -152,12 +165,17 @@ _SETTLE = """
     WHERE ledger.message_id = its.id AND ledger.state = 'claimed' AND ledger.holder = its.holder
     RETURNING {id}
 """
+# Locked in the order of the ids, as the fence locks them too: two batches never wait for each other.
 _SETTLE_POSTGRESQL = sa.text(
     _SETTLE.format(
         now=NOW_POSTGRESQL,
-        id="its.holder",
-        rows="unnest(CAST(:ids AS uuid[]), CAST(:holders AS text[]), CAST(:states AS text[]), CAST(:reuses AS boolean[]), "
-        "CAST(:ambiguous AS boolean[]), CAST(:outcomes AS bytea[])) AS its(id, holder, state, reuse, ambiguous, outcome)",
+        id="CAST(its.id AS text) AS id, its.holder AS holder",
+        rows="""
+            (SELECT message_id FROM ledger WHERE message_id = ANY(CAST(:ids AS uuid[]))
+             ORDER BY message_id FOR UPDATE) AS locked
+            JOIN unnest(CAST(:ids AS uuid[]), CAST(:holders AS text[]), CAST(:states AS text[]), CAST(:reuses AS boolean[]),
+                        CAST(:ambiguous AS boolean[]), CAST(:outcomes AS bytea[]))
+                 AS its(id, holder, state, reuse, ambiguous, outcome) ON its.id = locked.message_id""",
     )
 )
 _SETTLE_SQLITE = sa.text(

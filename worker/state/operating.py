@@ -1,6 +1,6 @@
 """What operators asked for: records given up, dead letters handled, floods held and released."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import sqlalchemy as sa
@@ -43,23 +43,41 @@ class Operating:
             done = await connection.scalar(sa.select(skips.c.done_at).where(*_at(skips, place)))
             return done is not None
 
-    async def handled(self, topics: Collection[str]) -> set[Place]:
-        """Return the dead letters of *topics* that somebody handled."""
+    async def handled(self, topic: str, partition: int) -> dict[int, int]:
+        """Return the dead letters of a partition that somebody handled: offset, and the letter's time in ms; 0 for any."""
+        its = handled_letters.c
         async with self._database.reading() as connection:
             rows = await connection.execute(
-                sa.select(handled_letters.c.topic, handled_letters.c.partition, handled_letters.c.offset).where(
-                    handled_letters.c.topic.in_(list(topics))
-                )
+                sa.select(its.offset, its.letter_ms).where(its.topic == topic, its.partition == partition)
             )
-            return {Place(*row) for row in rows}
+            return {row.offset: row.letter_ms for row in rows}
 
-    async def mark_handled(self, places: Collection[Place], run: str) -> None:
-        """Show dead letters no more."""
-        if places:
-            rows = [{**place._asdict(), "run": run} for place in sorted(places)]
+    async def handled_among(self, letters: Mapping[Place, int]) -> set[Place]:
+        """Return which of *letters*, whose times are given in ms, somebody has handled by now."""
+        handled = set[Place]()
+        for topic, partition in sorted({(place.topic, place.partition) for place in letters}):
+            offsets = [place.offset for place in letters if (place.topic, place.partition) == (topic, partition)]
+            its = handled_letters.c
+            found = sa.select(its.offset, its.letter_ms).where(
+                its.topic == topic, its.partition == partition, its.offset.in_(offsets)
+            )
+            async with self._database.reading() as connection:
+                for offset, letter_ms in await connection.execute(found):
+                    place = Place(topic, partition, offset)
+                    if letter_ms in (0, letters[place]):
+                        handled.add(place)
+        return handled
+
+    async def mark_handled(self, letters: Mapping[Place, int], run: str) -> None:
+        """Show dead letters, whose times are given in ms, no more."""
+        if letters:
+            rows = [{**place._asdict(), "letter_ms": letters[place], "run": run} for place in sorted(letters)]
+            statement = self._insert(handled_letters).values(at=db_now())
+            # The topic was made anew, and another letter is at the place.
+            changed = {name: statement.excluded[name] for name in ("letter_ms", "run", "at")}
             async with self._database.transaction() as connection:
                 await connection.execute(
-                    self._insert(handled_letters).values(at=db_now()).on_conflict_do_nothing(), rows
+                    statement.on_conflict_do_update(index_elements=["topic", "partition", "offset"], set_=changed), rows
                 )
 
     async def hold(self, scope: str, reason: str) -> None:

@@ -54,6 +54,12 @@ class People:
             known |= await self.load(missing)
         return known
 
+    async def load_or_make_up(self, subjects: Iterable[str]) -> dict[str, Known]:
+        """Return what is known; who has no key gets one that is written nowhere, for whoever only wants to know."""
+        wanted = set(subjects)
+        known = await self.load(wanted)
+        return known | {subject: Known(self._ring.new_key(subject)[0]) for subject in wanted - known.keys()}
+
     async def read(self, connection: AsyncConnection, subjects: Iterable[str]) -> dict[str, Known]:
         """Return what is known under each of *subjects*."""
         rows = await connection.execute(_SELECT, {"subjects": list(subjects)})

@@ -130,6 +130,7 @@ ledger = sa.Table(
     sa.Column("ambiguous", sa.Boolean, nullable=False),
     sa.Column("outcome", sa.LargeBinary),
     sa.Column("step", sa.Integer, nullable=False, server_default="0"),
+    sa.Column("given_up", sa.Boolean, nullable=False, server_default=sa.false()),
     sa.Column("updated_at", sa.Double, nullable=False),
     sa.Index(
         "ledger_claims",
@@ -190,6 +191,13 @@ handled_letters = sa.Table(
     sa.Column("topic", sa.String(249), primary_key=True),
     sa.Column("partition", sa.Integer, primary_key=True),
     sa.Column("offset", sa.BigInteger, primary_key=True),
+    sa.Column(
+        "letter_ms",
+        sa.BigInteger,
+        nullable=False,
+        server_default="0",
+        comment="the letter's time: a topic made anew has others",
+    ),
     sa.Column("run", sa.String(40), nullable=False),
     sa.Column("at", sa.Double, nullable=False),
 )

@@ -72,6 +72,9 @@ CONCURRENCY_LIMIT = Gauge(
 FENCE_QUEUE = Gauge("sms_fence_queue", "Messages waiting for the fence.", ["account"])
 
 LAG = Gauge("sms_lag_records", "Records not read or not finished.", ["source", "topic"])
+OLDEST_S = Gauge(
+    "sms_oldest_unfinished_seconds", "For how long the oldest unfinished record has kept its partition.", ["source"]
+)
 WATCHDOG = Counter(
     "sms_watchdog_total", "Times a runner stood still though it could have moved.", ["source", "symptom"]
 )

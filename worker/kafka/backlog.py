@@ -1,0 +1,61 @@
+"""How much a group has not finished yet, as nobody's member."""
+
+import asyncio
+from collections.abc import AsyncIterator, Collection
+from contextlib import AsyncExitStack, asynccontextmanager
+
+from aiokafka import AIOKafkaConsumer
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.errors import KafkaError
+from aiokafka.structs import TopicPartition
+
+from worker.errors import BrokerUnavailable
+from worker.kafka.clients import connection
+from worker.kafka.scanning import partitions_of
+from worker.kafka.topics import committed_offsets, open_admin
+from worker.settings import KafkaSettings
+
+
+class Backlog:
+    """Asks the broker; opened by `open_backlog`."""
+
+    def __init__(self, admin: AIOKafkaAdminClient, consumer: AIOKafkaConsumer) -> None:
+        self._admin = admin
+        self._consumer = consumer
+
+    async def of(self, group: str, topics: Collection[str]) -> int:
+        """
+        Return how many offsets of *topics* are past what *group* has committed; all of a topic that it never read.
+
+        Raises:
+            BrokerUnavailable: Kafka does not answer.
+        """
+        try:
+            keys = [TopicPartition(t, n) for t in topics for n in await partitions_of(self._consumer, t)]
+            if not keys:
+                return 0
+            ends, starts = await self._consumer.end_offsets(keys), await self._consumer.beginning_offsets(keys)
+            committed = await committed_offsets(self._admin, group, keys)
+        except KafkaError as error:
+            raise BrokerUnavailable(f"Kafka does not answer: {type(error).__name__}") from error
+        return sum(max(0, ends[key] - max(committed.get(key, 0), starts[key])) for key in keys)
+
+
+@asynccontextmanager
+async def open_backlog(settings: KafkaSettings) -> AsyncIterator[Backlog]:
+    """
+    Connect, until the block ends.
+
+    Raises:
+        BrokerUnavailable: Kafka does not answer.
+    """
+    async with AsyncExitStack() as stack:
+        admin = await stack.enter_async_context(open_admin(settings))
+        consumer = AIOKafkaConsumer(**connection(settings))
+        stack.push_async_callback(consumer.stop)
+        try:
+            await consumer.start()
+            await asyncio.sleep(0)  # stopped before its tasks have begun, the client raises CancelledError
+        except KafkaError as error:
+            raise BrokerUnavailable(f"Kafka does not answer: {type(error).__name__}") from error
+        yield Backlog(admin, consumer)
