@@ -127,7 +127,7 @@ class DatabaseSettings(Config):
 
     Attributes:
         url: `sqlite+aiosqlite:///file` for exactly one process, `postgresql+asyncpg://…` for many.
-        pool: Connections of one process to PostgreSQL.
+        pool: Connections of one process to PostgreSQL; an urgent sender has three more for itself.
         statement_timeout_s: After so long a statement counts as unanswered, and is asked again.
     """
 

@@ -68,12 +68,13 @@ PRODUCE = {
     "not enough replicas": 19,
     "out of order sequence": 45,
     "invalid producer epoch": 47,
+    "not authorized": 29,
 }
 COMMIT = {
     "coordinator loading": 14, "coordinator not available": 15, "not coordinator": 16, "illegal generation": 22,
-    "unknown member": 25, "rebalance in progress": 27,
+    "unknown member": 25, "rebalance in progress": 27, "not authorized": 30,
 }  # fmt: skip
-FETCH = {"unknown topic": 3, "not leader": 6}
+FETCH = {"unknown topic": 3, "not leader": 6, "not authorized": 29}
 GROUP_ERRORS = {"illegal generation": 22, "unknown member": 25, "rebalance in progress": 27}
 
 

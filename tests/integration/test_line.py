@@ -1,11 +1,15 @@
 """The whole line on real brokers and databases: events in, texts at the provider, outcomes on the results topic."""
 
+import asyncio
 import json
+import re
+from dataclasses import replace
 
 from schemas.outcomes import Outcome
 from tests import builders
 from tests.world import open_world, terminal
 from worker.results import restore
+from worker.sandbox.provider import Behaviour
 from worker.sealing import load_key_ring, load_pepper
 from worker.settings import DatabaseSettings
 from worker.state.database import open_database
@@ -184,3 +188,64 @@ async def test_a_login_code_overtakes_a_campaign(servers, tmp_path) -> None:
 
     place = next(i for i, text in enumerate(world.provider.sent) if text.to == "+33699999999")
     assert place - before <= 15
+
+
+async def test_good_records_between_bad_ones_are_sent_each_once(servers, tmp_path) -> None:
+    """One emitter writes a good and a bad order in turn, with the same key: none is lost, held up or taken for the other."""
+    async with open_world(tmp_path, **servers, rates={"transactional": 500.0, "marketing": 10.0}) as world:
+        for number in range(200):
+            good = builders.binary(
+                "order.shipped", builders.data("order.shipped", {"phone": "+33671000001"}), f"good-{number}", None
+            )
+            await world.send("orders.events", good["value"], good["headers"], b"k")
+            await world.send(
+                "orders.events", b'{"cut', builders.binary("order.shipped", {}, f"bad-{number}")["headers"], b"k"
+            )
+        async with world.worker():
+            outcomes = await world.outcomes(200, 90)
+            letters = await world.read("sms.router.dlq", lambda found: len(found) >= 200, 30)
+
+    assert {tuple(kinds) for kinds in terminal(outcomes).values()} == {("accepted",)}
+    assert (len(outcomes), len(letters)) == (200, 200)
+    assert max(world.provider.requests.values()) == 1
+
+
+async def test_a_person_with_half_of_all_messages_delays_nobody_else(servers, tmp_path) -> None:
+    """One at a time to each person: the others are done while most of the busy one's still wait, which keep their order."""
+    stage = {**servers, "rates": {"transactional": 1000.0, "marketing": 10.0}, "max_in_flight": 40}
+    async with open_world(tmp_path, **stage, behaviour=Behaviour(latency_ms=100)) as world:
+        busy = "+33671999999"
+        for number in range(60):
+            await world.publish("order.shipped", {"phone": busy}, order_id=f"b{number:03}")
+            await world.publish("order.shipped", {"phone": f"+336710{number:05}"}, order_id=f"o{number:03}")
+        async with world.worker():
+            await world.outcomes(120, 90)
+
+    to = [text.to for text in world.provider.sent]
+    last_other = max(place for place, phone in enumerate(to) if phone != busy)
+    numbers = [re.search(r"#b(\d+)", text.text)[1] for text in world.provider.sent if text.to == busy]
+    assert to[last_other:].count(busy) > 30
+    assert numbers == sorted(numbers)
+    assert len(to) == 120
+
+
+async def test_an_account_that_sends_too_fast_rests_as_long_as_the_provider_says_and_loses_nothing(
+    servers, tmp_path
+) -> None:
+    """429 with Retry-After for every request of two seconds: nothing was sent, so everything goes afterwards, in order."""
+    async with open_world(tmp_path, **servers, rates={"transactional": 200.0, "marketing": 10.0}) as world:
+        world.provider.behaviour = replace(world.provider.behaviour, error_rate=1.0, error_code=429)
+        async with world.worker():
+            for number in range(30):
+                await world.publish("order.shipped", {"phone": f"+3367100{number % 5:04}"}, order_id=f"{number:04}")
+            while world.provider.requests.total() < 3:
+                await asyncio.sleep(0.05)
+            await asyncio.sleep(2)
+            refused = world.provider.requests.total()
+            world.provider.behaviour = replace(world.provider.behaviour, error_rate=0.0)
+            outcomes = await world.outcomes(30, 60)
+
+    assert {tuple(kinds) for kinds in terminal(outcomes).values()} == {("accepted",)}
+    assert len(outcomes) == 30
+    assert world.provider.summary()["texted_twice"] == []
+    assert refused < 30  # the account rested: not every message was tried again and again

@@ -2,6 +2,7 @@
 
 import asyncio
 import uuid
+from contextlib import AsyncExitStack
 from dataclasses import replace
 
 import pytest
@@ -9,6 +10,7 @@ import sqlalchemy as sa
 
 from schemas.events import EVENTS
 from schemas.messages import Lane
+from tests import builders
 from tests.builders import PEPPER, RING, account, ask, data, record
 from worker.clock import SystemClock
 from worker.delivery.fence import Claimed, Settled, Wait, in_order
@@ -23,7 +25,7 @@ from worker.state.clock import StateClock
 from worker.state.database import Database, check_schema, migrate, open_database
 from worker.state.fence import FenceStore
 from worker.state.ledger import Ledger, Settlement
-from worker.state.lookup import Lookup, Question
+from worker.state.lookup import BatchedLookup, Lookup, Question
 from worker.state.people import People
 from worker.state.projection import Projector
 from worker.state.tables import consents, ledger, metadata
@@ -340,3 +342,24 @@ async def test_contacts_are_known_once_every_partition_has_been_read_by_whicheve
 
     assert (first, one, behind, both) == (True, False, False, True)
     assert not await its.begin(topics)
+
+
+@pytest.mark.postgres
+async def test_a_code_waits_for_nobody_s_connection_to_the_database(postgres) -> None:
+    """Everything else has every connection of the pool, and keeps it."""
+    url = postgres.new_database()
+    await asyncio.to_thread(migrate, url)
+    async with open_database(DatabaseSettings(url=url, pool=3)) as database, AsyncExitStack() as others:
+        lookup = BatchedLookup(database, People(database, RING))
+        answering = asyncio.create_task(lookup.run())
+        for _ in range(3):
+            await others.enter_async_context(database.transaction())
+        offer = asyncio.create_task(lookup.find(builders.message(lane=Lane.MARKETING)))
+        await asyncio.sleep(0.2)
+
+        code = await asyncio.wait_for(lookup.find(builders.message(lane=Lane.URGENT)), 5)
+
+        assert code.entry is None
+        assert not offer.done()
+        offer.cancel()
+        answering.cancel()

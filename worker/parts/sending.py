@@ -30,8 +30,8 @@ from worker.settings import DeliveryMode
 from worker.state.batching import hold_until_back
 from worker.state.fence import FenceStore
 from worker.state.holding import HoldingPeople, HoldingWaiting
-from worker.state.ledger import BatchedSettler, Ledger
-from worker.state.lookup import BatchedLookup, Lookup
+from worker.state.ledger import BatchedSettler
+from worker.state.lookup import BatchedLookup
 from worker.state.waiting import Waiting
 from worker.telemetry import metrics
 
@@ -42,8 +42,8 @@ SAME_HOLD_S = 0.5
 async def open_senders(shared: Shared, stage: Stage, lanes: Collection[Lane], stack: AsyncExitStack) -> None:
     """Add a sender for each of *lanes*."""
     configuration, settings = shared.configuration, shared.configuration.settings
-    lookup = BatchedLookup(Lookup(shared.database, shared.people))
-    settler = BatchedSettler(Ledger(shared.database))
+    lookup = BatchedLookup(shared.database, shared.people)
+    settler = BatchedSettler(shared.database)
     stage.services |= {"lookup": lookup.run, "settler": settler.run}
     handovers = await _open_accounts(shared, stage, settler, stack)
     checking = Checking.of(
@@ -112,8 +112,10 @@ async def _open_accounts(
     """Open each account once, however many categories use it."""
     accounts, settings, clock = shared.configuration.accounts, shared.configuration.settings, shared.clock
     incarnation = uuid.uuid4().hex
-    urgent = accounts.of(Category.TRANSACTIONAL)[0]  # urgent templates are transactional
-    fences = FenceStore(shared.database, incarnation, settings.projection_max_age_s, [urgent])
+    urgent = account_of(Lane.URGENT, accounts)
+    others = FenceStore(shared.database, incarnation, settings.projection_max_age_s, [urgent])
+    # What serves the urgent lane waits for nobody's connection.
+    reserved = FenceStore(shared.database.urgent, incarnation, settings.projection_max_age_s, [urgent])
 
     holders = (f"{incarnation}:{number}" for number in itertools.count())
     held_until: dict[str, float] = {}
@@ -125,13 +127,13 @@ async def _open_accounts(
         held_until[name] = until
         metrics.child(metrics.ACCOUNT_HOLDS, name, reason).inc()
         log.warning("account.held", account=name, seconds=round(seconds, 2), reason=reason)
-        await hold_until_back("hold")(fences.hold, name, seconds, reason)
+        await hold_until_back("hold")(others.hold, name, seconds, reason)
 
     opened: dict[str, Handover] = {}
     for name in dict.fromkeys(accounts.of(category)[0] for category in Category):
         account = accounts.accounts[name]
-        await fences.open_account(name)
-        queue = FenceQueue(name, account, fences, clock)
+        await others.open_account(name)
+        queue = FenceQueue(name, account, reserved if name == urgent else others, clock)
         provider = await _open_provider(name, account, settings.delivery.mode, stack)
         opened[name] = Handover(holders, queue, Attempts(name, account, provider, clock, hold), settler, clock)
         stage.queues.append(queue)

@@ -30,13 +30,20 @@ from worker.state.tables import facts
 # was changed, a missing table: somebody will mend those, and until then everything holds. 23505: two writers met.
 VALUE_STATES, UNIQUE_VIOLATION = ("22", "23"), "23505"
 SQLITE_WAIT_S = 30.0
+URGENT_POOL = 3  # look-up, fence and ledger, of which each asks one at a time
 MIGRATIONS = Path(__file__).parent / "migrations"
 
 
 class Database:
-    """Transactions and reads; opened by `open_database`."""
+    """
+    Transactions and reads; opened by `open_database`.
 
-    def __init__(self, engine: AsyncEngine) -> None:
+    Attributes:
+        urgent: The same database by connections that nobody else uses, for what serves the urgent lane.
+    """
+
+    def __init__(self, engine: AsyncEngine, urgent: AsyncEngine | None = None) -> None:
+        self.urgent = self if urgent is None else Database(urgent)
         self._engine = engine
         self._reading = engine.execution_options(isolation_level="AUTOCOMMIT")
         self.is_postgresql = engine.dialect.name == "postgresql"
@@ -164,14 +171,18 @@ async def open_database(settings: DatabaseSettings, *, tool: bool = False) -> As
     """
     url = sa.make_url(settings.url.get_secret_value())
     with nullcontext() if tool else _one_process(url):
-        engine = _engine(url, settings)
+        engine = _engine(url, settings, settings.pool)
+        # SQLite has one writer, and whoever is to write next waits for the one before.
+        urgent = None if tool or url.get_backend_name() == "sqlite" else _engine(url, settings, URGENT_POOL)
         try:
-            yield Database(engine)
+            yield Database(engine, urgent)
         finally:
             await engine.dispose()
+            if urgent is not None:
+                await urgent.dispose()
 
 
-def _engine(url: sa.URL, settings: DatabaseSettings) -> AsyncEngine:
+def _engine(url: sa.URL, settings: DatabaseSettings, pool: int) -> AsyncEngine:
     if url.get_backend_name() == "sqlite":
         engine = create_async_engine(
             url,
@@ -187,7 +198,7 @@ def _engine(url: sa.URL, settings: DatabaseSettings) -> AsyncEngine:
     return create_async_engine(
         url,
         hide_parameters=True,  # an error's text reaches logs and terminals
-        pool_size=settings.pool,
+        pool_size=pool,
         max_overflow=0,
         pool_timeout=settings.statement_timeout_s,
         connect_args={

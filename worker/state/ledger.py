@@ -121,9 +121,10 @@ class BatchedSettler:
     Urgent messages are written apart, so that a code never waits for a batch of offers.
     """
 
-    def __init__(self, ledger: Ledger) -> None:
-        self._urgent: Batcher[Settlement, Entry | None] = Batcher("settle", ledger.settle, forgets=False)
-        self._others: Batcher[Settlement, Entry | None] = Batcher("settle", ledger.settle, forgets=False)
+    def __init__(self, database: Database) -> None:
+        urgent, others = Ledger(database.urgent), Ledger(database)
+        self._urgent: Batcher[Settlement, Entry | None] = Batcher("settle", urgent.settle, forgets=False)
+        self._others: Batcher[Settlement, Entry | None] = Batcher("settle", others.settle, forgets=False)
 
     async def settle(self, plan: Plan, claimed: Claimed, submitted: Submitted) -> Entry | None:
         """Write down what the submit of *claimed* came to; return the row afterwards."""

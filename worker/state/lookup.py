@@ -49,9 +49,9 @@ class BatchedLookup:
     Urgent messages are read apart, so that a code never waits for a batch of offers.
     """
 
-    def __init__(self, lookup: Lookup) -> None:
-        self._urgent: Batcher[Question, Found] = Batcher("lookup", lookup.find)
-        self._others: Batcher[Question, Found] = Batcher("lookup", lookup.find)
+    def __init__(self, database: Database, people: People) -> None:
+        self._urgent: Batcher[Question, Found] = Batcher("lookup", Lookup(database.urgent, people).find)
+        self._others: Batcher[Question, Found] = Batcher("lookup", Lookup(database, people).find)
 
     async def find(self, message: Message) -> Found:
         """Return the ledger's row of *message* and its recipient."""
