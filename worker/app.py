@@ -23,13 +23,15 @@ from worker.parts.shared import Shared, Stage, open_shared
 from worker.records import Place
 from worker.routing.loading import Configuration
 from worker.settings import Intake
+from worker.state.batching import hold_until_back
+from worker.state.upkeep import Upkeep
 from worker.state.waiting import Waiting
 from worker.telemetry import metrics
 from worker.watchdog import LoopGuard, Watchdog, give_up_after
 from worker.web.server import open_web
 
 log = structlog.get_logger(__name__)
-PING_EVERY_S = 2.0
+PING_EVERY_S, UPKEEP_EVERY_S = 2.0, 3600.0
 LAST_WORD_S = 45.0  # beside two drains: commits, clients that leave, records in line
 
 
@@ -68,7 +70,7 @@ class Worker:
         self._drain_s = settings.drain_s
         self._delivery = settings.delivery.mode.value
         self._stage = stage
-        self._waiting = Waiting(shared.database)
+        self._waiting, self._upkeep = Waiting(shared.database), Upkeep(shared.database)
         self._database_answers = True
         self._clock = shared.clock
         self.overseer = Overseer(shared, stage, lambda: self._database_answers)
@@ -89,6 +91,7 @@ class Worker:
             "database-ping": self._ping,
             "loop-guard": self._beat,
             "operations": self._operations.run,
+            "upkeep": self._keep_up,
         }
         ends, stuck, watching = asyncio.Event(), list[Stuck](), list[asyncio.Task[None]]()
 
@@ -178,6 +181,12 @@ class Worker:
             except (StateUnavailable, StateRefused):
                 self._database_answers = False
             await self._clock.sleep(PING_EVERY_S)
+
+    async def _keep_up(self) -> None:
+        while True:
+            deleted: dict[str, int] = await hold_until_back("upkeep")(self._upkeep.run_once, self._clock.now())
+            log.debug("state.upkeep", **deleted)
+            await self._clock.sleep(UPKEEP_EVERY_S)
 
     async def _skip(self, place: Place) -> bool:
         """Let go of a record that an operator gave up, wherever it is; it is read again, and then becomes a dead letter."""

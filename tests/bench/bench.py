@@ -135,6 +135,7 @@ class Bench:
         rates: tuple[float, float] = (1e6, 1e6),
         settings: dict[str, Any] | None = None,
         intakes: dict[str, Any] | None = None,
+        accounts: dict[str, Any] | None = None,
     ) -> tuple[Path, str]:
         """Write a configuration with topics of its own; return its folder and its prefix."""
         self._count += 1
@@ -153,7 +154,7 @@ class Bench:
         its = {"kafka": kafka_settings, "lanes": {"transactional": slots}, "intakes": {"normal": {"topics": [orders]}}}
         stage = Stage(
             broker=self.broker, provider=provider, database=url, data=data, embedded=False, max_in_flight=200,
-            rates=dict(zip(("transactional", "marketing"), rates, strict=True)),
+            accounts=accounts or {}, rates=dict(zip(("transactional", "marketing"), rates, strict=True)),
             settings={**its, **(settings or {}), **({"intakes": intakes} if intakes else {})},
         )  # fmt: skip
         folder = write_configuration(builders.SHIPPED, data / "config", stage)

@@ -18,6 +18,7 @@ from worker.delivery.ledger import Answer, State
 from worker.errors import ConfigurationError, StateRefused, StateUnavailable
 from worker.people import Change
 from worker.policy.consent import Act
+from worker.records import Place
 from worker.sealing import Erased, Pepper
 from worker.settings import DatabaseSettings
 from worker.state.batching import Batcher
@@ -26,9 +27,12 @@ from worker.state.database import Database, check_schema, migrate, open_database
 from worker.state.fence import FenceStore
 from worker.state.ledger import Ledger, Settlement
 from worker.state.lookup import BatchedLookup, Lookup, Question
+from worker.state.operating import Operating
 from worker.state.people import People
 from worker.state.projection import Projector
-from worker.state.tables import consents, ledger, metadata
+from worker.state.tables import consents, handled_letters, ledger, metadata, seen_events
+from worker.state.upkeep import Upkeep
+from worker.state.waiting import SeenEvents
 
 CONTACT = PEPPER.name("contact", "c-1")
 PERSON = PEPPER.name("phone", "+33612345678")
@@ -363,3 +367,21 @@ async def test_a_code_waits_for_nobody_s_connection_to_the_database(postgres) ->
         assert not offer.done()
         offer.cancel()
         answering.cancel()
+
+
+async def test_what_is_over_is_forgotten_and_nothing_else(database: Database) -> None:
+    """The keys of days whose dead letters are gone, with what they sealed; and notes about records that are gone."""
+    people, operating, upkeep = People(database, RING), Operating(database), Upkeep(database)
+    await people.load(["day:2026-10-01", "day:2026-11-23", "somebody"], create_keys=True)
+    await operating.mark_handled({Place("sms.router.dlq", 0, n): 1 for n in (1, 2)}, "run")
+    await SeenEvents(database).remember([("old", 1.0), ("new", 2e9)])
+    async with database.transaction() as connection:
+        long_ago = {"at": 1.0}
+        await connection.execute(handled_letters.update().where(handled_letters.c.offset == 1).values(**long_ago))
+        await connection.execute(seen_events.update().values(recorded_at=1.0))
+
+    deleted = await upkeep.run_once(builders.NOW)
+
+    assert deleted == {"person_keys": 1, "handled_letters": 1, "skips": 0, "seen_events": 1}
+    assert set(await people.load(["day:2026-10-01", "day:2026-11-23", "somebody"])) == {"day:2026-11-23", "somebody"}
+    assert await operating.handled("sms.router.dlq", 0) == {2: 1}
