@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import random
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -23,7 +24,6 @@ from worker.parts.shared import Shared, Stage, open_shared
 from worker.records import Place
 from worker.routing.loading import Configuration
 from worker.settings import Intake
-from worker.state.batching import hold_until_back
 from worker.state.upkeep import Upkeep
 from worker.state.waiting import Waiting
 from worker.telemetry import metrics
@@ -184,9 +184,11 @@ class Worker:
 
     async def _keep_up(self) -> None:
         while True:
-            deleted: dict[str, int] = await hold_until_back("upkeep")(self._upkeep.run_once, self._clock.now())
-            log.debug("state.upkeep", **deleted)
-            await self._clock.sleep(UPKEEP_EVERY_S)
+            await self._clock.sleep(random.uniform(0.5, 1.0) * UPKEEP_EVERY_S)  # noqa: S311  spreads processes
+            try:
+                log.info("state.upkeep", **await self._upkeep.run_once(self._clock.now()))
+            except (StateUnavailable, StateRefused) as error:
+                log.warning("state.upkeep_failed", error=str(error))  # in an hour it is tried again
 
     async def _skip(self, place: Place) -> bool:
         """Let go of a record that an operator gave up, wherever it is; it is read again, and then becomes a dead letter."""

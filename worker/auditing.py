@@ -15,7 +15,7 @@ from worker.errors import BrokerUnavailable
 from worker.records import Outgoing
 from worker.topics import Topics
 
-LAST_WORD_S = 5.0
+LAST_WORD_S, PATIENCE_S = 5.0, 60.0
 
 
 def operator() -> str:
@@ -43,7 +43,12 @@ class Writer(Protocol):
 async def auditing_the_end(
     topics: Topics, writer: Writer, action: str, told: Callable[[], Mapping[str, Any]]
 ) -> AsyncIterator[None]:
-    """Say what came of *action* when the block ends, and how it ended; if Kafka is away by then, for a moment only."""
+    """
+    Say what came of *action* when the block ends, and how it ended.
+
+    Raises:
+        BrokerUnavailable: It was done, and Kafka does not take that it was.
+    """
     try:
         yield
     except BaseException as error:
@@ -51,4 +56,8 @@ async def auditing_the_end(
             async with asyncio.timeout(LAST_WORD_S):
                 await writer.publish(audit_record(topics, action, ended=type(error).__name__, **told()))
         raise
-    await writer.publish(audit_record(topics, action, ended="done", **told()))
+    try:
+        async with asyncio.timeout(PATIENCE_S):
+            await writer.publish(audit_record(topics, action, ended="done", **told()))
+    except TimeoutError as error:
+        raise BrokerUnavailable(f"{action} was done, but Kafka does not take its audit record") from error

@@ -132,3 +132,8 @@ def leaves(error: BaseException) -> list[BaseException]:
     if not isinstance(error, BaseExceptionGroup):
         return [error]
     return [leaf for one in error.exceptions for leaf in leaves(one)]
+
+
+def is_cut_off(error: BaseException) -> bool:
+    """Return whether *error* is the event loop's word for a connection that was closed under whoever writes to it."""
+    return isinstance(error, RuntimeError) and "handler is closed" in str(error)

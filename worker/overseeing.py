@@ -50,8 +50,8 @@ class Overseer:
 
     def oldest_s(self, name: str) -> float:
         """Return for how long the oldest unfinished record of a runner has kept its partition's offset; 0 for none."""
-        unfinished = self._stage.runners[name].unfinished()
-        return time.monotonic() - min((one.assigned.moved_at for one in unfinished), default=time.monotonic())
+        now = time.monotonic()
+        return max((now - one.assigned.moved_at for one in self._stage.runners[name].unfinished()), default=0.0)
 
     def tell_all(self) -> None:
         """Write every runner's flight record to the log."""

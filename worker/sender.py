@@ -18,14 +18,14 @@ from schemas.messages import Category, Message
 from schemas.outcomes import OutcomeKind
 from worker.clock import Clock
 from worker.delivery.deferrals import Deferral
-from worker.delivery.handover import Handover, Plan
+from worker.delivery.handover import FIRST_WAIT_S, LONGEST_WAIT_S, Handover, Plan
 from worker.delivery.verdicts import Sms, Submitted
 from worker.errors import DeadLetterReason, PermanentError, TransientError
 from worker.floods import Floods
 from worker.messages import deferred, read_message, written
 from worker.people import Found
 from worker.policy.checking import Checked, Checking
-from worker.policy.verdicts import Defer, Reason
+from worker.policy.verdicts import Defer, Reason, Verdict
 from worker.progress import Step, at
 from worker.records import Outgoing, Place, Record
 from worker.results import Facts, Outcomes
@@ -133,10 +133,9 @@ class Sender:
         marketing = message.category is Category.MARKETING
         sms = Sms(number.e164, text.body, text.sender, marketing) if text and number else None
 
-        def outcome(kind: OutcomeKind, reason: Reason | None, submitted: Submitted | None) -> bytes:
-            return self._outcomes.payload(
-                message, kind, reason, self._facts(message, checked, submitted, origin), self._clock.now()
-            )
+        def outcome(kind: OutcomeKind, reason: Reason | None, submitted: Submitted | None, verdict: Verdict) -> bytes:
+            facts = self._facts(message, checked, submitted, verdict, origin)
+            return self._outcomes.payload(message, kind, reason, facts, self._clock.now())
 
         return Plan(
             message_id=message.id,
@@ -158,7 +157,15 @@ class Sender:
             replayed=message.replays > 0,
             resend=self._checking.resends(message),
             deferral=lambda verdict: self._deferral(message, verdict),
+            try_again_s=self._try_again_s(message),
         )
+
+    def _try_again_s(self, message: Message) -> float:
+        """Return how long it waits if it fails again and again: as long again as it has waited for that."""
+        if message.waiting_for != Reason.TRY_AGAIN or message.waiting_since is None:
+            return FIRST_WAIT_S
+        waited_s = (self._clock.now() - message.waiting_since).total_seconds()
+        return min(LONGEST_WAIT_S, max(FIRST_WAIT_S, waited_s))
 
     def _deferral(self, message: Message, verdict: Defer) -> Deferral:
         return Deferral(
@@ -172,7 +179,9 @@ class Sender:
             message=written(deferred(message, verdict.reason, self._clock.now())),
         )
 
-    def _facts(self, message: Message, checked: Checked, submitted: Submitted | None, origin: Place) -> Facts:
+    def _facts(
+        self, message: Message, checked: Checked, submitted: Submitted | None, verdict: Verdict, origin: Place
+    ) -> Facts:
         text, handover = checked.text, self._handovers[message.category]
         return Facts(
             template_version=self._checking.version(message),
@@ -185,7 +194,7 @@ class Sender:
             cost=submitted.cost if submitted else None,
             currency=submitted.currency if submitted else None,
             submitted_at=self._clock.now() if submitted else None,
-            deferred_until=checked.verdict.until if isinstance(checked.verdict, Defer) else None,
+            deferred_until=verdict.until if isinstance(verdict, Defer) else None,
             step=message.step or None,
             origin=origin._asdict(),
         )

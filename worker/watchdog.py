@@ -130,8 +130,8 @@ class Watchdog:
         self._settings = settings
         self._clock = clock
         self._found: Symptom | None = None
-        self._stuck_s = self._away_s = self._well_s = 0.0
-        self._rebuilt = False
+        self._stuck_s = self._away_s = 0.0
+        self._rebuilt_at = float("-inf")
 
     async def run(self) -> None:
         """
@@ -152,11 +152,9 @@ class Watchdog:
     def note(self, sight: Sight, seconds: float) -> bool:
         """Take in what was seen *seconds* after the last time; return whether it is time to act."""
         found = symptom(sight)
-        self._well_s = 0.0 if found else self._well_s + seconds
         if found is None:
             self._stuck_s = self._away_s = 0.0
             self._found = None
-            self._rebuilt = self._rebuilt and self._well_s < FORGIVEN_S
             return False
         self._found = found
         excused = excuse(sight, found)
@@ -167,11 +165,13 @@ class Watchdog:
 
     async def _act(self) -> None:
         metrics.child(metrics.WATCHDOG, self._name, self._found or "").inc()
-        log.error("watchdog.stuck", runner=self._name, symptom=self._found, rebuilt_before=self._rebuilt)
+        now = self._clock.monotonic()
+        again = now - self._rebuilt_at < FORGIVEN_S
+        log.error("watchdog.stuck", runner=self._name, symptom=self._found, rebuilt_before=again)
         self._tell()
-        if self._rebuilt:
+        if again:
             raise Stuck(f"{self._name}: {self._found}, and a new client has not helped")
-        self._rebuilt, self._stuck_s = True, 0.0
+        self._rebuilt_at, self._stuck_s = now, 0.0
         try:
             await self._runner.rebuild()
         except BrokerUnavailable as error:

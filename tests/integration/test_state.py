@@ -378,10 +378,23 @@ async def test_what_is_over_is_forgotten_and_nothing_else(database: Database) ->
     async with database.transaction() as connection:
         long_ago = {"at": 1.0}
         await connection.execute(handled_letters.update().where(handled_letters.c.offset == 1).values(**long_ago))
-        await connection.execute(seen_events.update().values(recorded_at=1.0))
+        await connection.execute(seen_events.update().where(seen_events.c.name == "old").values(recorded_at=1.0))
 
     deleted = await upkeep.run_once(builders.NOW)
 
     assert deleted == {"person_keys": 1, "handled_letters": 1, "skips": 0, "seen_events": 1}
     assert set(await people.load(["day:2026-10-01", "day:2026-11-23", "somebody"])) == {"day:2026-11-23", "somebody"}
     assert await operating.handled("sms.router.dlq", 0) == {2: 1}
+
+
+async def test_a_connection_that_is_closed_under_a_writer_is_a_database_that_does_not_answer(
+    database: Database,
+) -> None:
+    """uvloop says so by a RuntimeError, which no driver translates; other RuntimeErrors are mistakes of ours."""
+    cut = "unable to perform operation on <TCPTransport closed=True reading=False 0x1>; the handler is closed"
+    with pytest.raises(StateUnavailable):
+        async with database.reading():
+            raise RuntimeError(cut)
+    with pytest.raises(RuntimeError, match="a mistake"):
+        async with database.transaction():
+            raise RuntimeError("a mistake")

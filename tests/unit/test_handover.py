@@ -54,7 +54,7 @@ class Store:
 
     async def settle(self, plan, claimed, submitted):
         its = Settlement(claimed=claimed.entry, answer=submitted.answer, burns=False, final=submitted.is_final,
-                         outcome=lambda kind: plan.outcome(kind, _reason_of(kind, submitted), submitted))  # fmt: skip
+                         outcome=lambda kind: plan.outcome(kind, _reason_of(kind, submitted), submitted, plan.verdict))  # fmt: skip
         self.entry = its.after
         return its.after
 
@@ -84,7 +84,7 @@ def plan() -> Plan:
         message_id="m-1", fingerprint="f1", lane=Lane.TRANSACTIONAL, person=None, purpose=None, encoding="GSM-7", segments=1,
         category="transactional", event_time=NOW, expires_at=NOW + timedelta(hours=48), verdict=Send(),
         sms=Sms("+33612345678", "text", "SHOP", marketing=False), refusals_burn=False,
-        outcome=lambda kind, reason, submitted: f"{kind}:{reason}".encode(), deferral=lambda verdict: verdict,
+        outcome=lambda kind, reason, submitted, verdict: f"{kind}:{reason}".encode(), deferral=lambda verdict: verdict,
     )  # fmt: skip
 
 

@@ -171,3 +171,17 @@ async def test_while_a_provider_struggles_a_code_still_goes_beside_what_is_under
 
 async def _claim(asks):
     return [Claimed(1, one.holder) for one in asks]
+
+
+async def test_at_the_end_whoever_is_answered_last_has_its_claim_too(running) -> None:
+    """Answers are handed out some at a time; the process may be told to end in between."""
+    queue = running(Fences(_claim))
+
+    async def one(name: str):
+        answer = await queue.ask(ask(name))
+        queue.close()
+        return answer
+
+    answers = await asyncio.gather(*(one(f"m-{n}") for n in range(60)), return_exceptions=True)
+
+    assert all(isinstance(answer, Claimed) for answer in answers)

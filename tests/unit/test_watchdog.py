@@ -68,10 +68,10 @@ async def test_an_hour_later_a_client_may_be_rebuilt_again_and_no_sooner() -> No
     runner = Runner()
     its = dog(STUCK, runner=runner)
     await its._act()
-    its.note(Sight(), 3599.0)
+    its._clock.seconds += 3599.0
     with pytest.raises(Stuck):
         await its._act()
-    its.note(Sight(), 2.0)
+    its._clock.seconds += 2.0
     await its._act()
 
     assert runner.rebuilt == 2

@@ -39,10 +39,9 @@ class Breaker:
         """Return the seconds that the account must rest after this answer, if any."""
         if submitted.hold_s is not None:
             return submitted.hold_s
-        if (
-            submitted.answer not in (Answer.NOT_SENT, Answer.AMBIGUOUS)
-            or submitted.reason is ProviderReason.TOO_LATE_TO_START
-        ):
+        if submitted.reason is ProviderReason.TOO_LATE_TO_START:  # our own slowness says nothing of the provider
+            return None
+        if submitted.answer not in (Answer.NOT_SENT, Answer.AMBIGUOUS):
             self.failing.clear()
             self.failures = 0
             return None

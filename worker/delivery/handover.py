@@ -42,7 +42,8 @@ class Plan:
         verdict: A refusal is settled without being sent.
         sms: None if refused.
         refusals_burn: The account's provider remembers refused keys too.
-        outcome: Makes the payload of an outcome, with what the provider said if it was asked.
+        outcome: Makes the payload of an outcome, with what the provider said if it was asked, and the verdict.
+        try_again_s: How long it waits if it fails again and again.
         unless: See `worker.delivery.fence.Ask`, as for *step*, *replayed*, *resend* and *deferral*.
     """
 
@@ -59,12 +60,13 @@ class Plan:
     verdict: Verdict
     sms: Sms | None
     refusals_burn: bool
-    outcome: Callable[[OutcomeKind, Reason | None, Submitted | None], bytes]
+    outcome: Callable[[OutcomeKind, Reason | None, Submitted | None, Verdict], bytes]
     step: int = 0
     unless: Sequence[str] = ()
     replayed: bool = False
     resend: bool = False
     deferral: Callable[[Defer], Deferral] | None = None
+    try_again_s: float = FIRST_WAIT_S
 
 
 @dataclass(slots=True)
@@ -168,8 +170,7 @@ class Handover:
         """
         if plan.deferral is None:
             return plan
-        wait_s = min(LONGEST_WAIT_S, FIRST_WAIT_S * 2.0**plan.step)
-        until = min(self._clock.now() + timedelta(seconds=wait_s), plan.expires_at)
+        until = min(self._clock.now() + timedelta(seconds=plan.try_again_s), plan.expires_at)
         return replace(plan, verdict=Defer(until, Reason.TRY_AGAIN))
 
     async def _ask(self, plan: Plan) -> Answered:
@@ -186,7 +187,7 @@ class Handover:
             event_at=plan.event_time.timestamp(),
             expires_at=plan.expires_at.timestamp(),
             queued_at=began,
-            outcome=lambda kind, reason: plan.outcome(kind, reason, None),
+            outcome=lambda kind, reason: plan.outcome(kind, reason, None, plan.verdict),
             step=plan.step,
             unless=plan.unless,
             replayed=plan.replayed,

@@ -123,18 +123,18 @@ class FenceQueue:
             return FULL_NAP_S if by_holder else None
         asked_at = self._clock.monotonic()
         self._deciding = {ask.holder for ask in asks}
+        naps = list[Wait]()
         try:
             replies = await self._decide(asks)
+            for count, (ask, reply) in enumerate(zip(asks, replies, strict=True)):
+                if (wait := self._answer(by_holder[ask.holder][1], reply, asked_at)) is not None:
+                    naps.append(wait)
+                elif count % WOKEN_AT_ONCE == WOKEN_AT_ONCE - 1:
+                    await asyncio.sleep(0)  # each goes on at the loop's next turn: not all of them at one
         except PermanentError as error:
             return await self._single_out(asks, by_holder, error)
         finally:
-            self._deciding = set()
-        naps = list[Wait]()
-        for count, (ask, reply) in enumerate(zip(asks, replies, strict=True)):
-            if (wait := self._answer(by_holder[ask.holder][1], reply, asked_at)) is not None:
-                naps.append(wait)
-            elif count % WOKEN_AT_ONCE == WOKEN_AT_ONCE - 1:
-                await asyncio.sleep(0)  # each goes on at the loop's next turn: not all of them at one
+            self._deciding = set()  # only now: whoever is answered last has its claim already
         self.waits_for = naps[0].why if naps else None
         if self.waits_for == "held":
             self.concurrency.restart()
@@ -150,7 +150,8 @@ class FenceQueue:
         """
         chosen, room = list[Ask](), self.concurrency.room
         over = self.concurrency.under_way - self.concurrency.limit
-        if room == 0 and over < self.account.reserved_in_flight and asks and asks[0].lane is Lane.URGENT:
+        first = next((ask for ask in asks if isinstance(ask.verdict, Send)), None)
+        if room == 0 and over < self.account.reserved_in_flight and first is not None and first.lane is Lane.URGENT:
             room = 1
         for ask in asks:
             if len(chosen) == MOST_IN_A_BATCH:

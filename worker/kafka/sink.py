@@ -14,9 +14,9 @@ from contextlib import asynccontextmanager, suppress
 import structlog
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
-from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, wait_random_exponential
+from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, wait_random_exponential
 
-from worker.errors import BrokerUnavailable, DeadLetterReason, PermanentError
+from worker.errors import BrokerUnavailable, DeadLetterReason, PermanentError, is_cut_off
 from worker.records import Outgoing
 
 log = structlog.get_logger(__name__)
@@ -147,7 +147,7 @@ class Sink:
             log.warning("kafka.write_held", topic=topic, error=type(error).__name__, tries=state.attempt_number)
 
         return AsyncRetrying(
-            retry=retry_if_exception_type(KafkaError),
+            retry=retry_if_exception(lambda error: isinstance(error, KafkaError) or is_cut_off(error)),
             wait=wait_random_exponential(multiplier=0.1, max=5),
             before_sleep=tell,
             reraise=True,

@@ -10,40 +10,25 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
-from typing import Any, Literal
+from typing import Literal
 
 import structlog
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener
 from aiokafka.errors import CommitFailedError, KafkaError, NoOffsetForPartitionError, OffsetOutOfRangeError
 from aiokafka.structs import OffsetAndMetadata, TopicPartition
-from tenacity import AsyncRetrying, retry_if_exception, stop_after_delay, wait_random_exponential
 
 from worker.errors import BrokerUnavailable
 from worker.kafka.assigned import Assigned
 from worker.kafka.flight import FlightRecorder
 from worker.kafka.positions import begin_at
 from worker.kafka.standing import Standing
-from worker.kafka.unreadable import as_record, step_over
+from worker.kafka.unreadable import as_record, one_by_one, step_over
 from worker.records import Record
 from worker.telemetry import metrics
 
 log = structlog.get_logger(__name__)
 FAILED_POLL_S = 1.0
-COMMIT_DEADLINE_S, START_DEADLINE_S, POSITIONS_DEADLINE_S = 5.0, 90.0, 60.0
-
-
-async def _persistently(
-    ask: Callable[..., Awaitable[dict[TopicPartition, int]]], *about: Any
-) -> dict[TopicPartition, int]:
-    """Ask until the broker answers, for a minute; a commit that is refused is another assignment's."""
-    retrying = AsyncRetrying(
-        retry=retry_if_exception(lambda e: isinstance(e, KafkaError) and not isinstance(e, CommitFailedError)),
-        stop=stop_after_delay(POSITIONS_DEADLINE_S),
-        wait=wait_random_exponential(multiplier=0.1, max=2),
-        reraise=True,
-    )
-    answer: dict[TopicPartition, int] = await retrying(ask, *about)
-    return answer
+COMMIT_DEADLINE_S, START_DEADLINE_S = 5.0, 90.0
 
 
 class Source:
@@ -136,28 +121,42 @@ class Source:
             with suppress(KafkaError):  # a rebalance took it, or the broker is away: the next poll says so again
                 await self._begin_again(error.args[0])
             return []
-        except KafkaError as error:  # a damaged batch, a right that was taken: somebody mends it, and other lanes go on
-            with suppress(KafkaError):
-                for key, each in self._assigned.items():  # what the failed call had taken of others is taken back
-                    self._consumer.seek(key, each.next_offset)
+        except (
+            KafkaError,
+            RuntimeError,
+        ) as error:  # a damaged batch, a right that was taken: somebody mends it, and other lanes go on
             log.warning("kafka.poll_failed", source=self.name, error=type(error).__name__)
+            self._take_back(self._assigned)
             await asyncio.sleep(FAILED_POLL_S)
-            return []
+            batches = await one_by_one(self._consumer, self._assigned, most)
         except (UnicodeDecodeError, ValueError) as error:
             log.warning("kafka.unreadable_record", source=self.name, error=type(error).__name__)
-            under = dict(self._assigned)
-            offsets = {key: each.next_offset for key, each in under.items()}
-            self._reads_ahead = True
-            try:
-                found = await step_over(self._consumer, offsets, self.standing.position)
-            except KafkaError:  # a rebalance took the partition: whoever has it now meets the record again
-                return []
-            finally:
-                self._reads_ahead = False
-            # What was assigned anew meanwhile begins at what is committed: this is none of its.
-            found = [(key, records) for key, records in found if self._assigned.get(key) is under.get(key)]
-            return [pair for key, records in found for pair in self._observe(key, records)]
+            return await self._step_over()
         return [pair for key, batch in batches.items() for pair in self._observe(key, map(as_record, batch))]
+
+    async def _step_over(self) -> list[tuple[Assigned, Record]]:
+        """Return what is up to a record that cannot be parsed, and a stand-in for it."""
+        under, self._reads_ahead = dict(self._assigned), True
+        offsets = {key: each.next_offset for key, each in under.items()}
+        try:
+            found = await step_over(self._consumer, offsets, self.standing.position)
+        except KafkaError:  # a rebalance took the partition: whoever has it now meets the record again
+            found = []
+        # What was assigned anew meanwhile begins at what is committed: this is none of its.
+        mine = [(key, records) for key, records in found if self._assigned.get(key) is under.get(key)]
+        observed = [pair for key, records in mine for pair in self._observe(key, records)]
+        passed = {key for key, records in found if records}
+        self._take_back(
+            {key for key in self._assigned if key not in passed or self._assigned[key] is not under.get(key)}
+        )
+        self._reads_ahead = False
+        return observed
+
+    def _take_back(self, keys: Iterable[TopicPartition]) -> None:
+        """Let the client read again what it has passed of *keys* and nobody has seen."""
+        for key in keys:
+            with suppress(KafkaError):
+                self._consumer.seek(key, self._assigned[key].next_offset)
 
     async def _begin_again(self, offsets: Mapping[TopicPartition, int]) -> None:
         """
@@ -228,7 +227,7 @@ class Source:
         except CommitFailedError:
             self.refused_since = self.refused_since or time.monotonic()
             log.info("kafka.commit_superseded", source=self.name)
-        except KafkaError as error:
+        except (KafkaError, RuntimeError) as error:  # the second: its connection was closed meanwhile
             self.refused_since = self.refused_since or time.monotonic()
             log.warning("kafka.commit_failed", source=self.name, error=type(error).__name__)
         else:
@@ -270,11 +269,11 @@ class Source:
             self._consumer.pause(*keys)  # first, as fetching may begin at the next await
         self.rebalances += 1
         try:
-            positions = await _persistently(begin_at, self._consumer, keys, self._starts)
+            positions = await begin_at(self._consumer, keys, self._starts)
         except CommitFailedError:
             log.info("kafka.assignment_superseded", source=self.name)  # it joins again, and is assigned again
             return
-        except KafkaError as error:
+        except (KafkaError, RuntimeError) as error:
             self._failure = BrokerUnavailable(f"{self.name}: no positions after a rebalance: {type(error).__name__}")
             return
         self._assigned = {key: Assigned(key, positions[key], self.flights.of(key)) for key in keys}

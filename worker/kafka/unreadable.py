@@ -1,10 +1,12 @@
 """A record that the client cannot parse (a header's name that is not UTF-8): found, stepped over, and stood in for."""
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer
+from aiokafka.errors import KafkaError
 from aiokafka.structs import TopicPartition
 
 from worker.records import UNREADABLE_HEADER, Record
@@ -34,6 +36,17 @@ async def step_over(
             standing_in = Record(key.topic, key.partition, offset, now_ms, None, None, ((UNREADABLE_HEADER, b""),))
             return [*found, (key, [standing_in])]
     return found
+
+
+async def one_by_one(
+    consumer: AIOKafkaConsumer, keys: Iterable[TopicPartition], most: int
+) -> dict[TopicPartition, list[Any]]:
+    """Return what the first of *keys* has that has anything; one that fails keeps none of the others from being read."""
+    for key in list(keys):
+        with suppress(KafkaError, UnicodeDecodeError, ValueError):
+            if batches := await consumer.getmany(key, timeout_ms=0, max_records=most):
+                return dict(batches)
+    return {}
 
 
 def _stuck_at(consumer: AIOKafkaConsumer, key: TopicPartition, position: int) -> int:

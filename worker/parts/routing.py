@@ -32,7 +32,7 @@ async def open_router(shared: Shared, stage: Stage, intakes: Collection[Intake],
     settings = shared.configuration.settings
     projector = Projector(shared.database, shared.people, shared.pepper)
     control = settings.intakes.get(Intake.CONTROL)
-    if control is not None and await projector.begin([topic.name for topic in control.topics]):
+    if control is not None and control.topics and await projector.begin([topic.name for topic in control.topics]):
         holding, since = HoldingProjector(projector), shared.clock.now().timestamp()
         stage.read_once = lambda partitions: holding.read_once(partitions, since)
     for intake, its in settings.intakes.items():

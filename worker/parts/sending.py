@@ -124,11 +124,20 @@ async def _open_accounts(
         until = clock.monotonic() + seconds
         if until < held_until.get(name, 0.0) + SAME_HOLD_S:  # a hundred requests fail at once, and one of them says so
             return
-        held_until[name] = until
         metrics.child(metrics.ACCOUNT_HOLDS, name, reason).inc()
         log.warning("account.held", account=name, seconds=round(seconds, 2), reason=reason)
-        await hold_until_back("hold")(others.hold, name, seconds, reason)
+        held_until[name] = until
+        try:
+            await hold_until_back("hold")((reserved if name == urgent else others).hold, name, seconds, reason)
+        except BaseException:
+            held_until.pop(name, None)
+            raise
 
+    def forget_hold(scope: str) -> None:
+        """An operator has released an account, or somebody holds it for good: what was known of its hold is over."""
+        held_until.pop(scope.partition(":")[2], None)
+
+    shared.operations.on_flood.append(forget_hold)
     opened: dict[str, Handover] = {}
     for name in dict.fromkeys(accounts.of(category)[0] for category in Category):
         account = accounts.accounts[name]

@@ -22,7 +22,7 @@ from worker.results import Facts, Outcomes
 from worker.state.redriving import Redriving
 from worker.tools import Tools
 
-PIECE = 50
+PIECE, STALE_S = 50, 5.0
 REPLAYED, HANDLED = "replayed", "handled by somebody else meanwhile"
 NEEDS_YES_MARKETING, NEVER_NEW = (
     "marketing, needs --yes-marketing",
@@ -148,16 +148,18 @@ class Run:
 
     async def _pieces(self, wanted: LetterFilter, live: LiveFirst) -> None:
         tools, wish, began = self._tools, self._wish, self._tools.clock.monotonic()
+        judge = Judge(tools)
         async for piece in judged_letters(tools, chosen_letters(tools, wanted), at_once=max(1, int(wish.rate))):
             back = [judged for judged in piece if left_because(judged, wish) is None]
             lanes = {lane for judged in back for lane in judged.lanes}
             events = any(judged.letter.stage == ROUTER_STAGE for judged in back)
-            await live.let_in(sum(judged.messages for judged in back), lanes, events=events)
-            await self._put_back(piece)
+            waited_s = await live.let_in(sum(judged.messages for judged in back), lanes, events=events)
+            await self._put_back(piece if waited_s < STALE_S else await judge.judge([one.letter for one in piece]))
             self._tell(self.figures, "")
             if self._is_full():
                 break
-            ahead_s = self.figures.became[REPLAYED] / wish.rate - (tools.clock.monotonic() - began)
+            spent_s = tools.clock.monotonic() - began - live.waited_s  # what was waited for is not caught up with
+            ahead_s = self.figures.became[REPLAYED] / wish.rate - spent_s
             await tools.clock.sleep(max(0.0, ahead_s))
 
     def _told(self) -> dict[str, Any]:

@@ -133,15 +133,17 @@ class Redrive:
         size = max(1, min(PIECE, int(self._rate)))
         for start in range(0, len(outcomes), size):
             piece = outcomes[start : start + size]
-            messages = await self._proven(await _messages(self._tools, piece, self.became, self._yes_marketing))
+            found = await _messages(self._tools, piece, self.became, self._yes_marketing)
             if live is not None:
-                await live.let_in(len(messages), {message.lane for message in messages})
+                await live.let_in(len(found), {message.lane for message, _ in found})
+            messages = await self._proven(found)
+            if live is not None:
                 due = clock.now()
                 opened = await self._redriving.reopen({message.id: _waits(message, due) for message in messages})
                 self.became[HANDED_OVER] += len(messages) - len(opened)
                 self.became[REDRIVEN] += len(opened)
                 done += len(opened)
-                await clock.sleep(max(0.0, done / self._rate - (clock.monotonic() - began)))
+                await clock.sleep(max(0.0, done / self._rate - (clock.monotonic() - began - live.waited_s)))
             else:
                 self.became[REDRIVEN] += len(messages)
             self._tell(start + len(piece), "")

@@ -21,7 +21,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlalchemy.pool import AsyncAdaptedQueuePool
 
-from worker.errors import ConfigurationError, Problem, StateRefused, StateUnavailable
+from worker.errors import ConfigurationError, Problem, StateRefused, StateUnavailable, is_cut_off
 from worker.sealing import Pepper
 from worker.settings import DatabaseSettings
 from worker.state.tables import facts
@@ -142,6 +142,10 @@ def _translated() -> Iterator[None]:
         raise StateRefused(_name(error)) from None
     except (PoolTimeout, OSError, TimeoutError) as error:
         raise StateUnavailable(f"the database does not answer: {type(error).__name__}") from error
+    except RuntimeError as error:
+        if not is_cut_off(error):
+            raise
+        raise StateUnavailable("the database does not answer: its connection was closed") from error
 
 
 def _name(error: DBAPIError) -> str:

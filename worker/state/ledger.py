@@ -134,7 +134,7 @@ class BatchedSettler:
             claimed=claimed.entry,
             answer=submitted.answer,
             burns=plan.refusals_burn,
-            outcome=lambda kind: plan.outcome(kind, _reason_of(kind, submitted), submitted),
+            outcome=lambda kind: plan.outcome(kind, _reason_of(kind, submitted), submitted, plan.verdict),
             final=submitted.is_final,
         )
         return await (self._urgent if plan.lane is Lane.URGENT else self._others).ask(settlement)

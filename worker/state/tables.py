@@ -168,7 +168,7 @@ seen_events = sa.Table(
     metadata,
     sa.Column("name", sa.String(40), primary_key=True),
     sa.Column("at", sa.Double, nullable=False, comment="the event's own time"),
-    sa.Column("recorded_at", sa.Double, nullable=False),
+    sa.Column("recorded_at", sa.Double, nullable=False, index=True),
 )
 
 # Records that an operator gave up: whoever reads one makes it a dead letter.

@@ -1,48 +1,58 @@
 """What the state store forgets by itself, as it was promised: old keys of the day, and notes about records that are gone."""
 
+from collections.abc import Mapping
 from datetime import datetime, timedelta
 
+import sqlalchemy as sa
+
 from worker.results import day_subject
+from worker.routing.timing import LONGEST
 from worker.state.database import Database
 from worker.state.tables import db_now, handled_letters, person_keys, seen_events, skips
 
 DAY_S = 86_400.0
 # Dead letters are kept for 30 days; a day more, and nothing can need the key that sealed those which name nobody.
-LETTERS_DAYS = 31
-LETTERS_S = LETTERS_DAYS * DAY_S
-# The longest time to live of a template, and what a lane is kept beyond it: no message is older.
-MESSAGES_S = 67 * DAY_S
-MOST_DAYS = 400  # that nobody may have looked after it
+LETTERS_DAYS, MOST_DAYS = 31, 400  # the second: that nobody may have looked after it
+# The longest time to live of a template, and what a lane is kept beyond it. Kafka drops dead letters a segment at a time,
+# which may be a week after their time: what was handled must not be shown again until then.
+RECORDS_S = 67 * DAY_S
+# A message may wait for so long, and must then know what makes it pointless.
+SEEN_S = RECORDS_S + LONGEST.total_seconds()
+PIECE = 5_000
 
 
 class Upkeep:
-    """Deletes what is over. Done by any process, as often as one likes."""
+    """Deletes what is over, some thousand rows at a time. Done by any process, as often as one likes."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def run_once(self, now: datetime) -> dict[str, int]:
+    async def run_once(self, now: datetime) -> Mapping[str, int]:
         """
         Delete what is over; return how many rows of each table.
 
         Raises:
-            StateUnavailable: The database does not answer.
+            StateUnavailable: The database does not answer; what was deleted by then stays so.
         """
-        letters, messages = db_now() - LETTERS_S, db_now() - MESSAGES_S
         over = {
             # Destroys what they sealed: letters of records that nobody could be named for.
-            "person_keys": person_keys.delete().where(person_keys.c.subject.in_(_days_before(now))),
-            "handled_letters": handled_letters.delete().where(handled_letters.c.at < letters),
-            "skips": skips.delete().where(skips.c.at < messages),
-            "seen_events": seen_events.delete().where(
-                seen_events.c.at < messages, seen_events.c.recorded_at < messages
-            ),
+            person_keys: person_keys.c.subject.in_(_days_before(now)),
+            handled_letters: handled_letters.c.at < db_now() - RECORDS_S,
+            skips: skips.c.at < db_now() - RECORDS_S,
+            seen_events: seen_events.c.recorded_at < db_now() - SEEN_S,
         }
-        deleted: dict[str, int] = {}
-        for table, statement in over.items():
+        return {table.name: await self._delete(table, which) for table, which in over.items()}
+
+    async def _delete(self, table: sa.Table, which: sa.ColumnElement[bool]) -> int:
+        key, deleted = list(table.primary_key), 0
+        piece = sa.select(*key).where(which).limit(PIECE)
+        statement = table.delete().where(sa.tuple_(*key).in_(piece) if len(key) > 1 else key[0].in_(piece))
+        while True:
             async with self._database.transaction() as connection:
-                deleted[table] = (await connection.execute(statement)).rowcount
-        return deleted
+                count = (await connection.execute(statement)).rowcount
+            deleted += count
+            if count < PIECE:
+                return deleted
 
 
 def _days_before(now: datetime) -> list[str]:
