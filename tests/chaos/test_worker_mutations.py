@@ -33,6 +33,7 @@ async def over_a_source(test: Callable[..., Awaitable[None]]) -> None:
     client = sources.Client()
     source = Source("test", client, {"in": "earliest"}, nothing)
     source.standing.position = lambda _: 0
+    source.standing.assignment = lambda: None
     await test(source, client)
 
 

@@ -24,6 +24,7 @@ class Desk:
     def _source(self, before_revoke) -> Source:
         source = Source("test", self.client, {"in": "earliest"}, before_revoke)
         source.standing.position = lambda _: 0
+        source.standing.assignment = lambda: None
         return source
 
     async def _handle(self, record: Record) -> None:

@@ -20,6 +20,7 @@ class Client:
         self.fetched: list = []
         self.starts = {KEY: 5, OTHER: 7}
         self.hang: asyncio.Event | None = None
+        self.assignment = object()  # the client makes a new one at each rebalance, before it tells anybody
 
     def pause(self, *keys) -> None:
         self.asked.append(("pause", set(keys)))
@@ -64,6 +65,7 @@ def source(client: Client, monkeypatch) -> Source:
 
     its = Source("test", client, {"in": "earliest"}, nothing)
     monkeypatch.setattr(its.standing, "position", lambda _: 0)
+    monkeypatch.setattr(its.standing, "assignment", lambda: client.assignment)
     return its
 
 
@@ -147,6 +149,21 @@ async def test_a_poll_that_fails_takes_back_what_the_client_had_passed(source, c
 
     assert await source.poll(10, 0) == []
     assert [one for one in client.asked if one[0] == "seek"] == [("seek", KEY, 6), ("seek", OTHER, 7)]
+
+
+async def test_a_poll_that_fails_while_the_client_has_another_assignment_moves_nothing(
+    source, client, monkeypatch
+) -> None:
+    """It stands where the group has committed, and what lies between that and the old position is nobody's yet."""
+    monkeypatch.setattr(source_module, "FAILED_POLL_S", 0.0)
+    await source.assigned([KEY])
+    client.fetched = [polled(KEY, 5, 6, 7), CorruptRecordException()]
+    await source.poll(10, 0)
+    client.assignment = object()
+
+    await source.poll(10, 0)
+
+    assert [one for one in client.asked if one[0] == "seek"] == []
 
 
 async def test_markers_at_the_end_are_committed_and_records_that_nobody_saw_are_not(

@@ -60,6 +60,7 @@ class Source:
         self._committing: asyncio.Task[None] | None = None
         self._may_commit = False
         self._paused = self._reads_ahead = False
+        self._built_for: object = None
         self._failure: BrokerUnavailable | None = None
         self.rebalances = 0
         self.flights = FlightRecorder()
@@ -153,7 +154,9 @@ class Source:
         return observed
 
     def _take_back(self, keys: Iterable[TopicPartition]) -> None:
-        """Let the client read again what it has passed of *keys* and nobody has seen."""
+        """Let the client read again what it has passed of *keys* and nobody has seen; a new assignment has passed nothing."""
+        if self.standing.assignment() is not self._built_for:
+            return
         for key in keys:
             with suppress(KafkaError):
                 self._consumer.seek(key, self._assigned[key].next_offset)
@@ -276,6 +279,7 @@ class Source:
         except (KafkaError, RuntimeError) as error:
             self._failure = BrokerUnavailable(f"{self.name}: no positions after a rebalance: {type(error).__name__}")
             return
+        self._built_for = self.standing.assignment()
         self._assigned = {key: Assigned(key, positions[key], self.flights.of(key)) for key in keys}
         for key in keys:
             self.flights.note(key, "assigned", positions[key])

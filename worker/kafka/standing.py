@@ -88,8 +88,12 @@ class Standing:
         fetched = [self._consumer.last_poll_timestamp(key) for key in self._assigned()]
         return any(ms is not None and 0 <= time.time() * 1000 - ms < FRESH_MS for ms in fetched)
 
+    def assignment(self) -> Any:
+        """Return the client's own assignment; another object after each rebalance, and sooner than anybody is told."""
+        return getattr(self._consumer._subscription.subscription, "assignment", None)  # noqa: SLF001
+
     def position(self, key: TopicPartition) -> int:
         """Return the next offset to read, as the client has it now; markers and gaps are behind it."""
-        assignment = getattr(self._consumer._subscription.subscription, "assignment", None)  # noqa: SLF001
+        assignment = self.assignment()
         state = assignment.state_value(key) if assignment is not None else None
         return getattr(state, "_position", None) or 0  # None while a rebalance takes it away
