@@ -122,10 +122,7 @@ class Source:
             with suppress(KafkaError):  # a rebalance took it, or the broker is away: the next poll says so again
                 await self._begin_again(error.args[0])
             return []
-        except (
-            KafkaError,
-            RuntimeError,
-        ) as error:  # a damaged batch, a right that was taken: somebody mends it, and other lanes go on
+        except (KafkaError, RuntimeError) as error:  # a damaged batch, a right that was taken: other lanes go on
             log.warning("kafka.poll_failed", source=self.name, error=type(error).__name__)
             self._take_back(self._assigned)
             await asyncio.sleep(FAILED_POLL_S)
@@ -146,20 +143,16 @@ class Source:
         # What was assigned anew meanwhile begins at what is committed: this is none of its.
         mine = [(key, records) for key, records in found if self._assigned.get(key) is under.get(key)]
         observed = [pair for key, records in mine for pair in self._observe(key, records)]
-        passed = {key for key, records in found if records}
-        self._take_back(
-            {key for key in self._assigned if key not in passed or self._assigned[key] is not under.get(key)}
-        )
+        self._take_back(self._assigned.keys() - {key for key, _ in mine})
         self._reads_ahead = False
         return observed
 
     def _take_back(self, keys: Iterable[TopicPartition]) -> None:
-        """Let the client read again what it has passed of *keys* and nobody has seen; a new assignment has passed nothing."""
-        if self.standing.assignment() is not self._built_for:
-            return
-        for key in keys:
-            with suppress(KafkaError):
-                self._consumer.seek(key, self._assigned[key].next_offset)
+        """Let the client read again what it passed and nobody has seen; a new assignment has passed nothing."""
+        if self.standing.assignment() is self._built_for:
+            for key in keys:
+                with suppress(KafkaError):
+                    self._consumer.seek(key, self._assigned[key].next_offset)
 
     async def _begin_again(self, offsets: Mapping[TopicPartition, int]) -> None:
         """
