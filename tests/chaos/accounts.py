@@ -97,7 +97,7 @@ def account_for(plan: Any, weather: Any, remembered: dict[str, list]) -> Account
         lost=max(0, plan.events - sum(1 for its in ends.values() if its)),
         twice=twice,
         contradictions=contradictions,
-        out_of_order=_disorder(remembered["requests"]),
+        out_of_order=_disorder(remembered["requests"], {m for m, its in ends.items() if its == {"unknown"}}),
         went_back=weather.went_back,
         exits=weather.exits,
         requests=len(remembered["requests"]),
@@ -111,11 +111,17 @@ def _message(ref: str) -> str:
     return ref.rsplit("-", 1)[0]
 
 
-def _disorder(requests: list) -> list[tuple[str, int, int]]:
-    """First requests of one person's orders must rise in number, and so must their codes; offers have none."""
+def _disorder(requests: list, unknown: set[str]) -> list[tuple[str, int, int]]:
+    """
+    First requests of one person's orders must rise in number, and so must their codes; offers have none.
+
+    What ended as *unknown* is left out: a process that froze while it wrote its request lets it go when it wakes, and by
+    then the message was given up, and the next one sent.
+    """
     first: dict[str, tuple[float, str, int]] = {}
     for at, to, ref, number in requests:
-        first.setdefault(_message(ref), (at, to, number))
+        if _message(ref) not in unknown:
+            first.setdefault(_message(ref), (at, to, number))
     by_person: dict[str, list[tuple[float, int]]] = defaultdict(list)
     for at, to, number in first.values():
         if number >= 0:
