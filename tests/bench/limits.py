@@ -59,7 +59,9 @@ def measure_recovery(bench: Bench, kills: int, rows: Rows) -> None:
         ]
         for its in crew:
             stack.push(its)
-        threading.Thread(target=sync, args=[_steadily(folder, records)], daemon=True).start()
+        ended = threading.Event()
+        stack.callback(ended.set)
+        threading.Thread(target=sync, args=[_steadily(folder, records, ended)], daemon=True).start()
         wait_for(lambda: provider.count() > 20 * KEYS, 90, "the first texts")
         for number in range(kills):
             killed_at, place = time.time(), number % 2
@@ -75,11 +77,13 @@ def measure_recovery(bench: Bench, kills: int, rows: Rows) -> None:
     })  # fmt: skip
 
 
-async def _steadily(folder: Path, records: list[Outgoing]) -> None:
+async def _steadily(folder: Path, records: list[Outgoing], ended: threading.Event) -> None:
     began = time.time()
     async with open_sink(make_producer(load_configuration(folder).settings.kafka)) as sink:
         for number, record in enumerate(records):
             await asyncio.sleep(max(0.0, began + number / KEYS - time.time()))
+            if ended.is_set():
+                return
             await sink.enqueue([record])
 
 
