@@ -4,8 +4,6 @@ import random
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field, replace
 
-from tenacity import AsyncRetrying, RetryCallState, retry_if_result, stop_after_attempt, wait_random
-
 from worker.clock import Clock
 from worker.delivery.accounts import Account
 from worker.delivery.fence import Claimed
@@ -15,7 +13,7 @@ from worker.delivery.verdicts import Provider, ProviderReason, Sms, Submitted
 # A provider that fails so many messages in a row, without one answer between, is away: everybody holds.
 FAILURES_TO_HOLD = 5
 # A connection that is refused is mostly one of a pool's that was closed: nothing was sent, and the next one stands.
-IN_PLACE, IN_PLACE_S = 2, (0.05, 0.25)
+IN_PLACE_S = (0.05, 0.25)
 LONGEST_HOLD_S = 15.0
 
 
@@ -53,11 +51,6 @@ class Breaker:
         return min(LONGEST_HOLD_S, doubled) * random.uniform(0.8, 1.2)  # noqa: S311  spreads processes, hides nothing
 
 
-def _last_answer(state: RetryCallState) -> Submitted:
-    submitted: Submitted = state.outcome.result()  # type: ignore[union-attr]
-    return submitted
-
-
 class Attempts:
     """Hands messages of one account to its provider."""
 
@@ -75,13 +68,6 @@ class Attempts:
         self._clock = clock
         self._hold = hold
         self._breaker = Breaker()
-        self._in_place = AsyncRetrying(
-            retry=retry_if_result(lambda submitted: submitted.reason is ProviderReason.CONNECT_FAILED),
-            stop=stop_after_attempt(IN_PLACE),
-            wait=wait_random(*IN_PLACE_S),
-            sleep=clock.sleep,
-            retry_error_callback=_last_answer,
-        )
 
     async def submit(self, message_id: str, claimed: Claimed, sms: Sms) -> Submitted:
         """
@@ -89,9 +75,13 @@ class Attempts:
 
         A process that froze between the fence and here must not send: its claim may be another's by now.
         """
-        submitted: Submitted = await self._in_place.copy()(
-            self._submit_once, client_ref(message_id, claimed.attempt), claimed, sms
-        )
+        ref = client_ref(message_id, claimed.attempt)
+        submitted = await self._submit_once(ref, claimed, sms)
+        if (
+            submitted.reason is ProviderReason.CONNECT_FAILED
+        ):  # one more; a retry object for each message costs a sixth of it
+            await self._clock.sleep(random.uniform(*IN_PLACE_S))  # noqa: S311  spreads requests, hides nothing
+            submitted = await self._submit_once(ref, claimed, sms)
         rest_s = self._breaker.note(message_id, submitted)
         if rest_s is None:
             return submitted
