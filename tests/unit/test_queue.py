@@ -182,6 +182,6 @@ async def test_at_the_end_whoever_is_answered_last_has_its_claim_too(running) ->
         queue.close()
         return answer
 
-    answers = await asyncio.gather(*(one(f"m-{n}") for n in range(60)), return_exceptions=True)
+    answers = await asyncio.gather(*(one(f"m-{n}") for n in range(90)), return_exceptions=True)
 
     assert all(isinstance(answer, Claimed) for answer in answers)

@@ -14,7 +14,7 @@ from worker.delivery.fence import Ask, Busy, Claimed, Deferred, IdReused, Reply,
 from worker.errors import PermanentError, StateUnavailable, Stopping
 from worker.policy.verdicts import Send
 
-MOST_IN_A_BATCH, WOKEN_AT_ONCE = 256, 16
+MOST_IN_A_BATCH, WOKEN_AT_ONCE = 256, 64
 LONGEST_NAP_S = 1.0
 FULL_NAP_S = 0.25  # a request that ends wakes the queue sooner
 RETRY_S = (0.2, 1.0)
