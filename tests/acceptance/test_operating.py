@@ -26,9 +26,9 @@ async def until_stuck(world: World, state: set[str]) -> dict[str, object]:
 
 
 async def test_why_stuck_names_the_record_and_skip_makes_it_a_dead_letter(servers, tmp_path) -> None:
-    """The provider never answers for one number: its recipient's next message waits behind it until it is skipped."""
-    async with open_world(tmp_path, **servers, accounts={"http_deadline_s": 5}) as world, world.process():
-        poison = {"phone": "+33600009001"}
+    """At one number the provider finds no credit, so that the account rests with it at the head; it waits until it is skipped."""
+    async with open_world(tmp_path, **servers) as world, world.process():
+        poison = {"phone": "+33600000104"}
         await world.publish("order.shipped", poison)
         row = await until_stuck(world, {"submit", "fence", "settle"})
         assert row["offset"] is not None
@@ -37,26 +37,26 @@ async def test_why_stuck_names_the_record_and_skip_makes_it_a_dead_letter(server
 
         place = Place(row["topic"], row["partition"], row["offset"])
         told = await world.command(
-            "skip", place.topic, str(place.partition), str(place.offset), "--reason", "no answer, ever"
+            "skip", place.topic, str(place.partition), str(place.offset), "--reason", "no credit, ever"
         )
         assert "skipped" in told.stderr
         (letter,) = await world.read("sms.transactional.dlq", lambda found: len(found) >= 1)
         (audit,) = await world.read("sms.audit", lambda found: len(found) >= 1)
 
         await world.publish("order.shipped", {"phone": "+33671000001"})
-        outcomes = await world.outcomes(1)
+        outcomes = await world.outcomes(1, 120)
         await asyncio.sleep(1.5)
         again = await world.command("skip", *map(str, place), "--reason", "again", expect=1)
 
     headers = dict(letter.headers)
     assert headers["x-dlq-reason"] == b"skipped"
-    assert headers["x-dlq-error"] == b"an operator gave it up: no answer, ever"
+    assert headers["x-dlq-error"] == b"an operator gave it up: no credit, ever"
     told = json.loads(audit.value)
     assert (told["action"], told["topic"], told["offset"], told["reason"]) == (
         "skip",
         place.topic,
         place.offset,
-        "no answer, ever",
+        "no credit, ever",
     )
     assert "accepted" in {kind for kinds in terminal(outcomes).values() for kind in kinds}
     assert "is finished" in again.stderr
