@@ -6,8 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from schemas.messages import Category, EventRef, Lane, Message
+from worker.demo.configuring import zone_at
 from worker.delivery.accounts import Account, Credentials
-from worker.delivery.fence import Ask, View
+from worker.delivery.asks import Ask
+from worker.delivery.fence import View
 from worker.policy.verdicts import Send
 from worker.records import Record
 from worker.routing.loading import Configuration, load_configuration
@@ -44,7 +46,10 @@ DATA: dict[str, dict[str, Any]] = {
         "invitation_id": "i1", "title": "soirée running", "starts_at": "2026-12-01T18:30:00Z", "place": "BOUTIQUE Lyon",
         "rsvp_url": "https://boutique.example/i/4T8B",
     },
-    "contact.updated": {"contact_id": "c-1", "phone": "+33612345678", "first_name": "François", "locale": "fr"},
+    # Where it is noon when the tests run: marketing keeps to the hours of the recipient's own clock.
+    "contact.updated": {
+        "contact_id": "c-1", "phone": "+33612345678", "first_name": "François", "locale": "fr", "zone": zone_at(12),
+    },
     "contact.erased": {"contact_id": "c-1"},
     "consent.granted": {"purposes": ["offers"], "channel": "web", "wording_version": "1"},
     "consent.revoked": {"channel": "web"},
@@ -124,7 +129,7 @@ def ask(message_id: str = "m-1", **changes: Any) -> Ask:
     base: dict[str, Any] = {
         "message_id": message_id, "fingerprint": "f1", "holder": f"me:{message_id}", "lane": Lane.TRANSACTIONAL, "person": "p-1",
         "purpose": None, "segments": 1, "verdict": Send(), "expires_at": 1e12, "queued_at": 0.0,
-        "outcome": lambda kind, reason: f"{kind}:{reason}".encode(),
+        "outcome": lambda kind, reason, verdict: f"{kind}:{reason}".encode(),
     }  # fmt: skip
     return Ask(**{**base, **changes})
 

@@ -20,6 +20,7 @@ from pydantic_core import PydanticUndefined
 from worker.cli import app
 from worker.content.templates import Template, Variable
 from worker.delivery.accounts import Account, Credentials
+from worker.policy.rules import CapRules, HoursRules, OpenHours
 from worker.routing.table import RouteRow
 from worker.settings import Settings
 from worker.telemetry import metrics
@@ -111,6 +112,9 @@ def configuration() -> str:
                 "refused, and an attribute that a contact lacks makes the condition false.", RouteRow)
         + table("templates/*.yaml", "A file each; its name is the template's id. Texts are Jinja with the filters `money`, `date` and `time`.", Template)
         + table("A template's variable", "Or just its path.", Variable)
+        + table("policy.yaml: hours", "Hours by the recipient's own clock. Left out, the file's defaults hold.", HoursRules)
+        + table("The hours of a country", "", OpenHours)
+        + table("policy.yaml: caps", "Lists of rules: `[{most: 1, per: 24h}, {most: 2, per: 7d}]`.", CapRules)
         + table("providers.yaml", "`accounts` by name, and `categories`: `transactional` and `marketing` to an account each.", Account)
         + table("An account's credentials", "A file or a variable for each.", Credentials)
     )  # fmt: skip

@@ -9,7 +9,7 @@ and comes back on the lane's due topic.
 """
 
 from collections.abc import Mapping
-from typing import Protocol
+from typing import Any, Protocol
 
 import orjson
 import structlog
@@ -158,7 +158,20 @@ class Sender:
             resend=self._checking.resends(message),
             deferral=lambda verdict: self._deferral(message, verdict),
             try_again_s=self._try_again_s(message),
+            closes_at=checked.hours.closes_at,
+            afterwards=checked.hours.afterwards,
+            **self._counted(message, sms),
         )
+
+    def _counted(self, message: Message, sms: Sms | None) -> dict[str, Any]:
+        """Return what it counts as, and under which caps; what is not sent counts nowhere."""
+        if sms is None:
+            return {}
+        return {
+            "scope": self._checking.scope_of(message),
+            "caps": self._checking.caps(message),
+            "defers_over_cap": self._checking.template(message).on_cap == "defer",
+        }
 
     def _try_again_s(self, message: Message) -> float:
         """Return how long it waits if it fails again and again: as long again as it has waited for that."""

@@ -22,7 +22,7 @@ from schemas.messages import Lane
 from tests.bench import peers
 from tests.bench.double import BODY
 from worker.app import Duties, Role, open_worker
-from worker.delivery.fence import Claimed
+from worker.delivery.asks import Claimed
 from worker.delivery.ledger import Entry, State
 from worker.routing.loading import load_configuration
 from worker.state.fence import FenceStore

@@ -14,7 +14,7 @@ import uuid
 from schemas.messages import Lane
 from tests.builders import account, ask
 from worker.clock import SystemClock
-from worker.delivery.fence import Claimed, Settled
+from worker.delivery.asks import Claimed, Settled
 from worker.delivery.ledger import Answer
 from worker.delivery.queue import FenceQueue
 from worker.settings import DatabaseSettings

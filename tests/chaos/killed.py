@@ -13,7 +13,7 @@ from typing import Any
 
 from worker.cli import main
 from worker.delivery.attempts import Attempts
-from worker.delivery.fence import Claimed
+from worker.delivery.asks import Claimed
 from worker.kafka.sink import Sink
 from worker.kafka.source import Source
 from worker.providers.octopush import Octopush

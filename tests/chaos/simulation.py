@@ -18,7 +18,7 @@ from tests import builders
 from worker.delivery import fence as fences
 from worker.delivery import ledger as ledgers
 from worker.delivery.deferrals import Deferral
-from worker.delivery.fence import Claimed, Deferred, Settled
+from worker.delivery.asks import Claimed, Deferred, Settled
 from worker.delivery.ledger import Answer, Entry, State, client_ref
 from worker.kafka.assigned import Assigned
 from worker.kafka.scheduler import Job, Scheduler

@@ -13,7 +13,7 @@ from tests.chaos import simulation
 from tests.chaos.simulation import Broken, Simulation, simulate
 from worker.delivery import fence as fences
 from worker.delivery import ledger as ledgers
-from worker.delivery.fence import Claimed
+from worker.delivery.asks import Claimed
 from worker.delivery.ledger import Answer, State
 from worker.kafka.scheduler import Scheduler
 from worker.kafka.tracker import OffsetTracker

@@ -13,7 +13,8 @@ from schemas.messages import Lane
 from tests import builders
 from tests.builders import PEPPER, RING, account, ask, data, record
 from worker.clock import SystemClock
-from worker.delivery.fence import Claimed, Settled, Wait, in_order
+from worker.delivery.asks import Claimed, Settled, Wait
+from worker.delivery.fence import in_order
 from worker.delivery.ledger import Answer, State
 from worker.errors import ConfigurationError, StateRefused, StateUnavailable
 from worker.people import Change

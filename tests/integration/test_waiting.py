@@ -15,7 +15,7 @@ from tests.fakes import MemoryWriter
 from tests.world import open_world, terminal
 from worker.clock import SystemClock
 from worker.delivery.deferrals import Deferral
-from worker.delivery.fence import Claimed, Deferred, Settled
+from worker.delivery.asks import Claimed, Deferred, Settled
 from worker.delivery.ledger import State
 from worker.messages import lane_record, written
 from worker.mover import Mover

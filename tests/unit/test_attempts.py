@@ -3,7 +3,7 @@
 from tests.builders import account
 from tests.fakes import ManualClock
 from worker.delivery.attempts import Attempts
-from worker.delivery.fence import Claimed
+from worker.delivery.asks import Claimed
 from worker.delivery.ledger import Answer
 from worker.delivery.verdicts import ProviderReason, Sms, Submitted
 

@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 from schemas.messages import Lane
 from schemas.outcomes import OutcomeKind
 from tests.builders import account, ask, view
-from worker.delivery.fence import Busy, Claimed, IdReused, Settled, Wait, decide, in_order
+from worker.delivery.asks import Busy, Claimed, IdReused, Settled, Wait
+from worker.delivery.fence import decide, in_order
 from worker.delivery.ledger import Entry, State
 from worker.policy.consent import Act, DatedAct, Suppression
 from worker.policy.verdicts import Reason, suppress

@@ -14,7 +14,8 @@ import pytest
 from tests import builders
 from worker.delivery import fence as fence_module
 from worker.delivery import ledger as ledger_module
-from worker.delivery.fence import Claimed, Settled, decide
+from worker.delivery.asks import Claimed, Settled
+from worker.delivery.fence import decide
 from worker.delivery.ledger import Answer, Entry, State, settle
 
 NOW, KEY_LIFE = 1_000_000.0, 3600.0

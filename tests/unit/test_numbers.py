@@ -1,10 +1,15 @@
 """Numbers as people write them."""
 
+import json
+from pathlib import Path
+
+import phonenumbers
 import pytest
 
 from worker.policy.number import Number, check_number, parse_number
 from worker.policy.verdicts import Refuse
 
+DATA = Path(__file__).parent.parent / "data"
 FRANCE = {"FR", "RE", "MQ"}
 
 
@@ -49,3 +54,34 @@ def test_a_number_that_must_not_be_texted_says_why(written: str, reason: str) ->
 
 def test_the_same_number_is_the_same_person_however_written() -> None:
     assert parse_number("06 12 34 56 78") == parse_number("+33612345678")
+
+
+def table() -> list[dict]:
+    lines = (DATA / "numbers.jsonl").read_text("utf-8").splitlines()
+    return [json.loads(line) for line in lines]
+
+
+@pytest.mark.parametrize("row", table(), ids=lambda row: f"{row['why']}: {row['written']!r}"[:80])
+def test_the_table_of_numbers_as_people_write_them(row: dict) -> None:
+    number = parse_number(row["written"])
+
+    if row["verdict"] == "textable":
+        assert number == Number(row["e164"], row["country"])
+    else:
+        assert isinstance(number, Refuse)
+        assert number.reason == row["verdict"]
+
+
+@pytest.mark.parametrize(
+    ("written", "would_be"),
+    [
+        pytest.param("06 47 OO O8 95", "+33647666895", id="the letter O is 6 on a keypad"),
+        pytest.param("CMD-612345690", "+33612345690", id="an order's number"),
+        pytest.param("0647182593;0781224365", "+33647182593", id="two numbers"),
+    ],
+)
+def test_what_the_library_would_take_for_somebodys_number_is_refused(written: str, would_be: str) -> None:
+    library = phonenumbers.parse(written, "FR")
+
+    assert phonenumbers.format_number(library, phonenumbers.PhoneNumberFormat.E164).startswith(would_be)
+    assert isinstance(parse_number(written), Refuse)

@@ -8,7 +8,7 @@ from schemas.messages import Lane
 from tests.builders import account, ask
 from tests.fakes import ManualClock
 from worker.clock import SystemClock
-from worker.delivery.fence import Claimed, Settled, Wait
+from worker.delivery.asks import Claimed, Settled, Wait
 from worker.delivery.queue import FenceQueue
 from worker.errors import StateRefused, StateUnavailable, Stopping
 

@@ -10,7 +10,7 @@ import pytest
 from tests import builders
 from tests.builders import NOW, PEPPER, RING, account, ask, message
 from tests.fakes import ManualClock, MemoryWriter
-from worker.delivery.fence import Claimed, Settled
+from worker.delivery.asks import Claimed, Settled
 from worker.delivery.ledger import Answer, Entry, State, claim, give_up_on, reopen, settle
 from worker.errors import DeadLetterReason, PermanentError
 from worker.messages import lane_record

@@ -9,10 +9,10 @@ from typing import Annotated, Any
 import typer
 
 from schemas.messages import Lane
+from worker.config_files import parse_duration
 from worker.errors import DeadLetterReason
 from worker.replaying.letters import ROUTER_STAGE, LetterFilter
 from worker.routing.table import nearest
-from worker.routing.timing import parse_duration
 
 _TIME = "A time (2026-11-23T08:00Z), or how long ago: 45m, 2h, 3d."
 LETTER_OPTIONS: dict[str, Any] = {

@@ -65,6 +65,8 @@ class Template(Config):
         max_segments: A longer text is a dead letter, and refused by `check` if it cannot be shorter.
         purpose: What consent a marketing text needs.
         time_to_live: From the event's time; a later message is `expired`, never sent.
+        when_closed: What comes outside the hours of marketing: `defer` it to the next opening, or `drop` it.
+        on_cap: What would be one text too many: `suppress` it, or `defer` it until it may go.
         on_unknown: Where nobody can say whether it was sent: `leave` it, or `resend` it and risk two texts.
         variables: What the text names, and where its value is.
         text: By locale; the first is the fallback for a language that none is for.
@@ -77,6 +79,8 @@ class Template(Config):
     time_to_live: timedelta = Field(gt=timedelta(0), le=timedelta(days=60))
     charset: Charset = Charset.TRANSLITERATE
     max_segments: int = Field(default=1, ge=1, le=8)
+    when_closed: Literal["defer", "drop"] = "defer"
+    on_cap: Literal["suppress", "defer"] = "suppress"
     on_unknown: Literal["leave", "resend"] = "leave"
     variables: dict[str, Variable] = Field(default_factory=dict)
     text: dict[str, Annotated[str, Field(min_length=1, max_length=MAX_SOURCE_CHARACTERS)]] = Field(min_length=1)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 
 from worker.clock import Clock
 from worker.delivery.accounts import Account
-from worker.delivery.fence import Claimed
+from worker.delivery.asks import Claimed
 from worker.delivery.ledger import Answer, client_ref
 from worker.delivery.verdicts import Provider, ProviderReason, Sms, Submitted
 

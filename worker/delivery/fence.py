@@ -6,107 +6,23 @@ then, while the account is not held, has tokens above the lane's threshold and r
 else waits.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 
 from schemas.messages import Lane
 from schemas.outcomes import OutcomeKind
 from worker.delivery.accounts import Account
+from worker.delivery.asks import Ask, Busy, Claimed, Deferred, IdReused, Reply, Settled, Wait
 from worker.delivery.deferrals import Deferral
 from worker.delivery.ledger import Entry, State, claim, conclude, defer, give_up_on, is_doubtful, may_ask_again
+from worker.policy.caps import Counted, free_at
 from worker.policy.consent import DatedAct, Suppression, check_consent
-from worker.policy.verdicts import Defer, Reason, Refuse, Send, Verdict
+from worker.policy.verdicts import Defer, Reason, Refuse, Send, Verdict, suppress
 
 # How much of the bucket each lane leaves for those before it.
 THRESHOLD = {Lane.URGENT: 0.0, Lane.TRANSACTIONAL: 0.1, Lane.MARKETING: 0.3}
 PRIORITY = {lane: place for place, lane in enumerate(Lane)}
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Ask:
-    """
-    What one message asks of the fence.
-
-    Attributes:
-        holder: Incarnation of the process and number of the ask; a repeated ask finds its own claim by it.
-        person: Keyed hash of the number, whose acts decide; None if there is no number.
-        purpose: Of marketing; None for transactional.
-        verdict: What the checks before the fence said; a refusal is settled here, and takes no token.
-        event_at: Seconds since 1970, by the event's own time.
-        expires_at: Seconds since 1970; later, it is `expired`.
-        queued_at: Monotonic seconds, for age.
-        outcome: Makes the payload of an outcome.
-        step: Of this copy.
-        unless: Keyed hashes of events that make it pointless, if they are not earlier than its own.
-        replayed: An operator put it back; within its lane it goes last.
-        resend: What cannot be known to have been sent is sent once more, under a new key.
-        deferral: What waits, if the verdict is to defer.
-    """
-
-    message_id: str
-    fingerprint: str
-    holder: str
-    lane: Lane
-    person: str | None
-    purpose: str | None
-    segments: int
-    verdict: Verdict
-    expires_at: float
-    queued_at: float
-    outcome: Callable[[OutcomeKind, Reason | None], bytes]
-    event_at: float = 0.0
-    step: int = 0
-    unless: Sequence[str] = ()
-    replayed: bool = False
-    resend: bool = False
-    deferral: Callable[[Defer], Deferral] | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Claimed:
-    """The HTTP call may start, within the account's start window since *asked_at* (monotonic); *entry* is the row."""
-
-    attempt: int
-    holder: str
-    asked_at: float = 0.0
-    entry: Entry | None = field(default=None, compare=False)
-
-
-@dataclass(frozen=True, slots=True)
-class Settled:
-    """It ended, now or earlier; *payload* is to be published."""
-
-    payload: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class Deferred:
-    """It waits in the database, or a later copy of it goes on; *payload*, if any, is to be published."""
-
-    payload: bytes | None
-
-
-@dataclass(frozen=True, slots=True)
-class Busy:
-    """Another process is at it; ask again in *retry_in_s*."""
-
-    retry_in_s: float
-
-
-@dataclass(frozen=True, slots=True)
-class Wait:
-    """Not now: the account is held, out of tokens or busy, or consent is not known late enough."""
-
-    retry_in_s: float
-    why: str
-
-
-@dataclass(frozen=True, slots=True)
-class IdReused:
-    """The same event id came with other content."""
-
-
-Reply = Claimed | Settled | Deferred | Busy | Wait | IdReused
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,6 +35,7 @@ class View:
         live_claims: Claims of this account within their lease, of every process.
         projection_age_s: How old the knowledge of consent is; None if nothing was ever projected.
         seen: When events that routes name under `unless` happened last, by their keyed hash.
+        counted: What each number got lately, or may have got.
     """
 
     now: float
@@ -131,6 +48,7 @@ class View:
     suppressions: Mapping[str, Sequence[Suppression]]
     projection_age_s: float | None
     seen: Mapping[str, float] = field(default_factory=dict)
+    counted: Mapping[str, Sequence[Counted]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,6 +86,8 @@ def decide(
 ) -> Decision:
     """Return what becomes of *asks*, which are in order, at the account called *name*."""
     gate = _Gate(view, account, account.reserved_in_flight if serves_urgent else 0)
+    counted = {ask.person: list(view.counted.get(ask.person, ())) for ask in asks if ask.person is not None}
+    view = replace(view, counted=counted)
     decision = Decision(0.0, [])
     entries = dict(view.entries)
     for ask in asks:
@@ -178,8 +98,10 @@ def decide(
             reply, changed = _decide_one(ask, entry, view, gate, name, account, projection_max_age_s)
             entries |= {changed_entry.message_id: changed_entry for changed_entry in changed}
             decision.entries.extend(changed)
-            if changed and isinstance(reply, Deferred) and isinstance(ask.verdict, Defer) and ask.deferral:
-                decision.deferrals.append(ask.deferral(ask.verdict))
+            if changed and isinstance(reply, Deferred) and reply.until is not None and ask.deferral:
+                decision.deferrals.append(ask.deferral(reply.until))
+            if isinstance(reply, Claimed) and ask.person and ask.scope:
+                counted[ask.person].append(Counted(ask.message_id, ask.scope, view.now))  # the next one must see it
         decision.replies.append(reply)
     return replace(decision, tokens=gate.tokens)
 
@@ -214,16 +136,18 @@ def _decide_one(
             (verdict.kind, verdict.reason) if isinstance(verdict, Refuse) else (OutcomeKind.UNKNOWN, Reason.IN_DOUBT)
         )
         after, kind = conclude(before, kind)
-        payload = ask.outcome(kind, Reason.IN_DOUBT if kind is OutcomeKind.UNKNOWN else reason)
+        payload = ask.outcome(kind, Reason.IN_DOUBT if kind is OutcomeKind.UNKNOWN else reason, verdict)
         return Settled(payload), [replace(after, outcome=payload)]
     if isinstance(verdict, Defer):
-        payload = ask.outcome(OutcomeKind.DEFERRED, verdict.reason)
-        return Deferred(payload), [replace(defer(before, ask.step), outcome=payload)]
+        payload = ask.outcome(OutcomeKind.DEFERRED, verdict.reason, verdict)
+        return Deferred(payload, verdict), [replace(defer(before, ask.step), outcome=payload)]
     if ask.purpose is not None and (view.projection_age_s is None or view.projection_age_s > max_age_s):
         return Wait(1.0, "projection"), []
     if (wait := gate.pass_through(ask)) is not None:
         return wait, []
     claimed = claim(before, ask.holder, name, view.now, account.lease_s)
+    if ask.person is not None and ask.scope is not None:
+        claimed = replace(claimed, person=ask.person, scope=ask.scope, claimed_at=view.now)
     return Claimed(claimed.attempt, ask.holder, entry=claimed), [claimed]
 
 
@@ -238,7 +162,21 @@ def _verdict(ask: Ask, view: View) -> Verdict:
         return ask.verdict
     if ask.person is None:
         return Send()
-    return check_consent(view.acts.get(ask.person, ()), view.suppressions.get(ask.person, ()), ask.purpose)
+    verdict = check_consent(view.acts.get(ask.person, ()), view.suppressions.get(ask.person, ()), ask.purpose)
+    if isinstance(verdict, Refuse):
+        return verdict
+    if ask.afterwards is not None and view.now >= (ask.closes_at or 0.0):  # it waited for its turn past closing time
+        return ask.afterwards
+    return _under_caps(ask, view)
+
+
+def _under_caps(ask: Ask, view: View) -> Verdict:
+    free = free_at(ask.caps, view.counted.get(ask.person or "", ()), ask.message_id, view.now)
+    if free is None:
+        return Send()
+    if not ask.defers_over_cap or free >= ask.expires_at:
+        return suppress(Reason.CAP_REACHED)
+    return Defer(datetime.fromtimestamp(free, UTC), Reason.CAP_REACHED)
 
 
 class _Gate:

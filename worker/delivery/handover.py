@@ -15,14 +15,15 @@ from tenacity import AsyncRetrying, retry_if_result, wait_random_exponential
 from schemas.messages import Lane
 from schemas.outcomes import OutcomeKind
 from worker.clock import Clock
+from worker.delivery.asks import Ask, Busy, Claimed, Deferred, IdReused, Settled
 from worker.delivery.attempts import Attempts
 from worker.delivery.deferrals import Deferral
-from worker.delivery.fence import Ask, Busy, Claimed, Deferred, IdReused, Settled
 from worker.delivery.ledger import Answer, Entry
 from worker.delivery.queue import Answer as Answered
 from worker.delivery.queue import FenceQueue
 from worker.delivery.verdicts import ProviderReason, Sms, Submitted
 from worker.errors import DeadLetterReason, PermanentError
+from worker.policy.caps import Cap
 from worker.policy.verdicts import Defer, Reason, Verdict
 from worker.progress import Step, at
 from worker.telemetry import metrics
@@ -44,7 +45,7 @@ class Plan:
         refusals_burn: The account's provider remembers refused keys too.
         outcome: Makes the payload of an outcome, with what the provider said if it was asked, and the verdict.
         try_again_s: How long it waits if it fails again and again.
-        unless: See `worker.delivery.fence.Ask`, as for *step*, *replayed*, *resend* and *deferral*.
+        unless: See `worker.delivery.fence.Ask`, as for *step*, *replayed*, *resend*, *deferral*, *caps* and the others.
     """
 
     message_id: str
@@ -67,6 +68,11 @@ class Plan:
     resend: bool = False
     deferral: Callable[[Defer], Deferral] | None = None
     try_again_s: float = FIRST_WAIT_S
+    closes_at: datetime | None = None
+    afterwards: Verdict | None = None
+    scope: str | None = None
+    caps: Sequence[Cap] = ()
+    defers_over_cap: bool = False
 
 
 @dataclass(slots=True)
@@ -187,12 +193,17 @@ class Handover:
             event_at=plan.event_time.timestamp(),
             expires_at=plan.expires_at.timestamp(),
             queued_at=began,
-            outcome=lambda kind, reason: plan.outcome(kind, reason, None, plan.verdict),
+            outcome=lambda kind, reason, verdict: plan.outcome(kind, reason, None, verdict),
             step=plan.step,
             unless=plan.unless,
             replayed=plan.replayed,
             resend=plan.resend,
             deferral=plan.deferral,
+            closes_at=plan.closes_at.timestamp() if plan.closes_at else None,
+            afterwards=plan.afterwards,
+            scope=plan.scope,
+            caps=plan.caps,
+            defers_over_cap=plan.defers_over_cap,
         )
         at(Step.FENCE)
         reply = await self._queue.ask(ask)

@@ -55,6 +55,9 @@ class Entry:
         outcome: The stored payload of the last outcome: what is published, now and again.
         step: How often it has been deferred; a copy of an earlier step is done at once.
         given_up: An earlier attempt may have been sent, and was given up for a new one.
+        person: Keyed hash of the number of the last claim, whose caps it counts under while it is, or may be, sent.
+        scope: What it counts as.
+        claimed_at: When it was claimed last.
     """
 
     message_id: str
@@ -70,6 +73,9 @@ class Entry:
     outcome: bytes | None = None
     step: int = 0
     given_up: bool = False
+    person: str | None = None
+    scope: str | None = None
+    claimed_at: float | None = None
 
     @property
     def is_settled(self) -> bool:

@@ -9,8 +9,9 @@ from typing import Protocol
 from schemas.messages import Lane
 from worker.clock import Clock
 from worker.delivery.accounts import Account
+from worker.delivery.asks import Ask, Busy, Claimed, Deferred, IdReused, Reply, Settled, Wait
 from worker.delivery.concurrency import ConcurrencyLimit
-from worker.delivery.fence import Ask, Busy, Claimed, Deferred, IdReused, Reply, Settled, Wait, in_order
+from worker.delivery.fence import in_order
 from worker.errors import PermanentError, StateUnavailable, Stopping
 from worker.policy.verdicts import Send
 

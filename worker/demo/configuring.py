@@ -2,10 +2,21 @@
 
 import shutil
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from ruamel.yaml import YAML
+
+EVERY_DAY = ["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
+OPEN = {"default": {"days": EVERY_DAY, "holidays": "open"}}
+UNCAPPED = {"marketing": [{"most": 1000, "per": "1s"}], "transactional": [{"most": 1000, "per": "1s"}]}
+
+
+def zone_at(hour: int) -> str:
+    """Return the name of a time zone in which it is about *hour* o'clock now: what is played keeps to real hours."""
+    east = (hour - datetime.now(UTC).hour + 11) % 24 - 11  # from 11 hours west to 12 east
+    return f"Etc/GMT{-east:+d}" if east else "Etc/UTC"  # POSIX: these names count westwards
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,6 +30,7 @@ class Stage:
         accounts: Fields of both accounts to change.
         settings: Top-level fields of worker.yaml to change.
         delay: Of every route that has one: nobody watches for 45 minutes.
+        policy: What policy.yaml says; open every day, and without caps, unless said.
     """
 
     broker: str
@@ -31,6 +43,7 @@ class Stage:
     accounts: dict[str, Any] = field(default_factory=dict)
     settings: dict[str, Any] = field(default_factory=dict)
     delay: str = "2s"
+    policy: dict[str, Any] = field(default_factory=lambda: {"hours": OPEN, "caps": UNCAPPED})
 
 
 CREDENTIALS = {
@@ -46,6 +59,7 @@ def write_configuration(shipped: Path, folder: Path, stage: Stage) -> Path:
     _change(folder / "worker.yaml", lambda content: _change_worker(content, stage))
     _change(folder / "routes.yaml", lambda content: _change_routes(content, stage))
     _change(folder / "providers.yaml", lambda content: _change_providers(content, stage))
+    YAML().dump(stage.policy, folder / "policy.yaml")
     return folder
 
 

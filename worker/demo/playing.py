@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.live import Live
 
 from worker.demo.broker import open_broker, wait_for_port
-from worker.demo.configuring import CREDENTIALS, Stage, write_configuration
+from worker.demo.configuring import CREDENTIALS, OPEN, Stage, write_configuration
 from worker.demo.processes import open_process
 from worker.demo.shop import Published, Shop
 from worker.demo.showing import Screen, summary
@@ -63,7 +63,10 @@ async def open_theatre(shipped: Path, folder: Path) -> AsyncIterator[Theatre]:
 def _stage(broker: str, sandbox: str, folder: Path) -> Stage:
     database = f"sqlite+aiosqlite:///{folder}/state.db"
     accounts = {"http_deadline_s": 3}
-    return Stage(broker=broker, provider=sandbox, database=database, data=folder, rates=RATES, accounts=accounts)
+    policy = {"hours": OPEN}
+    return Stage(
+        broker=broker, provider=sandbox, database=database, data=folder, rates=RATES, accounts=accounts, policy=policy
+    )
 
 
 async def _until_said(log: Path, what: re.Pattern[bytes], process: asyncio.subprocess.Process) -> bytes:

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from worker.demo.configuring import zone_at
+
 FRENCH = [
     "Alice",
     "Zoé",
@@ -86,6 +88,7 @@ class Shop:
         """Who the customers are, and what they agreed to."""
         for customer in self.customers:
             card = {"contact_id": customer.id, "phone": customer.phone, "first_name": customer.first_name}
+            card["zone"] = zone_at(12)
             yield self._event(
                 "contact.updated", customer.id, {**card, "locale": customer.locale, "attributes": customer.attributes}
             )

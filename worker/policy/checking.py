@@ -11,8 +11,11 @@ from worker.content.templates import Template, Templates
 from worker.errors import DeadLetterReason, PermanentError
 from worker.messages import Body, open_body, person_of
 from worker.people import NOBODY, Contact, Known
+from worker.policy.caps import Cap, caps_of
 from worker.policy.expiry import check_expiry
+from worker.policy.hours import Hours, check_hours
 from worker.policy.number import Number, check_number
+from worker.policy.rules import Policy
 from worker.policy.verdicts import Defer, Reason, Refuse, Send, Verdict, suppress
 from worker.routing.loading import Configuration
 from worker.routing.table import RoutingTable
@@ -21,6 +24,7 @@ from worker.settings import DeliveryMode, DeliverySettings, WaitingSettings
 
 FIRST_WAIT_S = 2.0
 HELD_FOR = timedelta(hours=1)  # or until it is released
+ANY_TIME = Hours(Send())
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,12 +35,14 @@ class Checked:
     Attributes:
         person: Keyed hash of the number, whose acts the fence looks up.
         text: None if refused.
+        hours: Until when a marketing text may go.
     """
 
     verdict: Verdict
     person: str | None = None
     number: Number | None = None
     text: Text | None = None
+    hours: Hours = ANY_TIME
 
 
 class Checking:
@@ -48,6 +54,7 @@ class Checking:
         delivery: Who may be texted at all.
         waiting: How long what is unknown is waited for.
         stops: The STOP mention of each category's account.
+        policy: Hours and caps.
         holds: Whether a template holds, after a flood of dead letters.
     """
 
@@ -59,6 +66,7 @@ class Checking:
         delivery: DeliverySettings,
         waiting: WaitingSettings,
         stops: dict[Category, str],
+        policy: Policy,
         holds: Callable[[str], bool] = lambda _: False,
     ) -> None:
         self._templates = templates
@@ -68,6 +76,9 @@ class Checking:
         self._pepper = pepper
         self._delivery = delivery
         self._stops = stops
+        self._hours = policy.hours
+        self._caps = policy.caps
+        self.policy_version = policy.version
 
     @classmethod
     def of(
@@ -76,7 +87,7 @@ class Checking:
         """Return the checks that *configuration* asks for."""
         settings, stops = configuration.settings, configuration.accounts.stop_mentions()
         templates, table = configuration.templates, configuration.table
-        return cls(templates, table, pepper, settings.delivery, settings.waiting, stops, holds)
+        return cls(templates, table, pepper, settings.delivery, settings.waiting, stops, configuration.policy, holds)
 
     def template(self, message: Message) -> Template:
         """
@@ -132,7 +143,30 @@ class Checking:
             return Checked(number, person)
         if self._delivery.mode is DeliveryMode.ALLOW_LIST and number.e164 not in self._delivery.allow_list:
             return Checked(suppress(Reason.NOT_ON_ALLOW_LIST), person, number)
-        return Checked(Send(), person, number, self._compose(message, body, known))
+        hours = self._open_hours(message, body, known, number, now)
+        if not isinstance(hours.verdict, Send):
+            return Checked(hours.verdict, person, number)
+        return Checked(Send(), person, number, self._compose(message, body, known), hours)
+
+    def _open_hours(self, message: Message, body: Body, known: Known, number: Number, now: datetime) -> Hours:
+        if message.category is not Category.MARKETING:
+            return Hours(Send())
+        contact, drop = known.contact, self.template(message).when_closed == "drop"
+        zone, attributes = body.zone or (contact.zone if contact else None), contact.attributes if contact else {}
+        return check_hours(self._hours, number, zone, attributes, now, message.expires_at, message.id, drop=drop)
+
+    def scope_of(self, message: Message) -> str:
+        """Return what *message* counts as, under the caps of its number."""
+        purpose = self.template(message).purpose
+        return f"marketing:{purpose}:" if purpose else f"transactional:{message.template}:"
+
+    def caps(self, message: Message) -> tuple[Cap, ...]:
+        """Return how often the number of *message* may be texted."""
+        purpose = self.template(message).purpose
+        if purpose is None:
+            return caps_of(self.scope_of(message), self._caps.transactional)
+        its_own = caps_of(self.scope_of(message), self._caps.purposes.get(purpose, ()))
+        return caps_of("marketing:", self._caps.marketing) + its_own
 
     def _not_yet(self, message: Message, now: datetime) -> Defer | None:
         if message.not_before is not None and now < message.not_before:

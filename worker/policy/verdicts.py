@@ -17,6 +17,8 @@ class Reason(StrEnum):
     REDRIVEN = "redriven"
     FLOOD = "flood"
     TRY_AGAIN = "try_again"
+    OUTSIDE_HOURS = "outside_hours"
+    CAP_REACHED = "cap_reached"
     UNKNOWN_CONTACT = "unknown_contact"
     ERASED = "erased"
     INVALID_NUMBER = "invalid_number"

@@ -10,6 +10,7 @@ from worker.content.templates import Templates, load_templates
 from worker.delivery.accounts import Accounts, load_accounts
 from worker.environment import load_settings
 from worker.errors import ConfigurationError, Problem
+from worker.policy.rules import Policy, load_policy
 from worker.routing.checking import check
 from worker.routing.table import RoutesFile, RoutingTable, load_routes
 from worker.settings import Settings
@@ -30,6 +31,7 @@ class Configuration:
     templates: Templates
     table: RoutingTable
     accounts: Accounts
+    policy: Policy = field(default_factory=Policy)
     warnings: list[Problem] = field(default_factory=list)
 
 
@@ -41,7 +43,8 @@ def load_configuration(folder: Path, **overrides: Any) -> Configuration:
         ConfigurationError: With every mistake of every file that could be read.
     """
     if not folder.is_dir():
-        message = "is no folder; --config names the folder of worker.yaml, routes.yaml, providers.yaml and templates/"
+        named = "worker.yaml, routes.yaml, providers.yaml, policy.yaml and templates/"
+        message = f"is no folder; --config names the folder of {named}"
         raise ConfigurationError([Problem(str(folder), None, "", message)])
     problems: list[Problem] = []
     settings = _try(problems, lambda: load_settings(folder / "worker.yaml", **overrides))
@@ -51,13 +54,14 @@ def load_configuration(folder: Path, **overrides: Any) -> Configuration:
         _try(problems, lambda: load_yaml(routes).parse(RoutesFile))
     table = _try(problems, lambda: load_routes(routes, templates)) if templates else None
     loaded = _try(problems, lambda: load_accounts(folder / "providers.yaml"))
-    if settings is None or templates is None or table is None or loaded is None:
+    policy = _try(problems, lambda: load_policy(folder / "policy.yaml"))
+    if settings is None or templates is None or table is None or loaded is None or policy is None:
         raise ConfigurationError(problems)
     accounts, warnings = loaded
     found = check(settings, load_yaml(folder / "worker.yaml"), table, templates, accounts) + warnings
     if mistakes := [problem for problem in found if not problem.warning]:
         raise ConfigurationError(mistakes)
-    return Configuration(settings, templates, table, accounts, found)
+    return Configuration(settings, templates, table, accounts, policy, found)
 
 
 def _try(problems: list[Problem], load: Callable[[], T]) -> T | None:

@@ -11,11 +11,11 @@ from pydantic import Field
 
 from schemas.events import EVENTS, ControlData, EventData, Recipient
 from schemas.messages import Lane
-from worker.config_files import Config, YamlFile, duplicates, load_yaml
+from worker.config_files import LONGEST, Config, Duration, YamlFile, duplicates, load_yaml
 from worker.content.templates import Template, Templates
 from worker.errors import ConfigurationError, DeadLetterReason, PermanentError
 from worker.routing.conditions import Condition, compile_condition, fields_of, types_of
-from worker.routing.timing import LONGEST, At, Duration, Unless, parse_at
+from worker.routing.timing import At, Unless, parse_at
 from worker.telemetry import metrics
 
 

@@ -6,25 +6,16 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator, Field
+from pydantic import Field
 
 from schemas.events import EventData
-from worker.config_files import Config
+from worker.config_files import Config, parse_duration
 from worker.errors import DeadLetterReason, PermanentError
 from worker.sealing import Pepper
 
-UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
-LONGEST = timedelta(days=366)
 _AT = re.compile(r"^(?P<path>data(?:\.[a-z_]\w*)+)(?:\s*(?P<sign>[+-])\s*(?P<duration>\S+))?$")
 
 
-def parse_duration(value: object) -> object:
-    """Return `45m` as a duration; anything else as it is, for pydantic to read (ISO 8601: PT45M)."""
-    found = re.fullmatch(r"(\d+)\s*([smhdw])", value.strip()) if isinstance(value, str) else None
-    return timedelta(**{UNITS[found[2]]: int(found[1])}) if found else value
-
-
-Duration = Annotated[timedelta, BeforeValidator(parse_duration), Field(gt=timedelta(0), le=LONGEST)]
 DataPath = Annotated[str, Field(pattern=r"^data(\.[a-z_]\w*)+$")]
 
 

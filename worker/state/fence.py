@@ -8,8 +8,10 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from worker.delivery.accounts import Account
-from worker.delivery.fence import Ask, Reply, View, decide
+from worker.delivery.asks import Ask, Reply
+from worker.delivery.fence import View, decide
 from worker.state.acts import read_acts
+from worker.state.counting import read_counted
 from worker.state.database import Database
 from worker.state.ledger import Ledger
 from worker.state.tables import accounts, db_now, ledger, projections
@@ -103,5 +105,6 @@ class FenceStore:
             acts=acts,
             suppressions=suppressed,
             seen=await self._seen.read(connection, {name for ask in asks for name in ask.unless}),
+            counted=await read_counted(connection, asks),
             projection_age_s=None if now.caught_up_at is None else now.now - now.caught_up_at,
         )

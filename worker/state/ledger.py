@@ -13,7 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from schemas.messages import Lane
 from schemas.outcomes import OutcomeKind
-from worker.delivery.fence import Claimed
+from worker.delivery.asks import Claimed
 from worker.delivery.handover import Plan
 from worker.delivery.ledger import STATE_OF, Answer, Entry, State, settle
 from worker.delivery.verdicts import Submitted

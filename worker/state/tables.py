@@ -131,6 +131,9 @@ ledger = sa.Table(
     sa.Column("outcome", sa.LargeBinary),
     sa.Column("step", sa.Integer, nullable=False, server_default="0"),
     sa.Column("given_up", sa.Boolean, nullable=False, server_default=sa.false()),
+    sa.Column("person", sa.String(40), comment="keyed hash of the number, whose caps it counts under"),
+    sa.Column("scope", sa.String(120)),
+    sa.Column("claimed_at", sa.Double),
     sa.Column("updated_at", sa.Double, nullable=False),
     sa.Index(
         "ledger_claims",
@@ -138,6 +141,7 @@ ledger = sa.Table(
         postgresql_where=sa.text("state = 'claimed'"),
         sqlite_where=sa.text("state = 'claimed'"),
     ),
+    sa.Index("ledger_person", "person", "claimed_at"),
 )
 
 # Messages that wait: one row each, of the latest step. `taken_until` is a mover's, while it publishes.

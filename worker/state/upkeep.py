@@ -5,8 +5,8 @@ from datetime import datetime, timedelta
 
 import sqlalchemy as sa
 
+from worker.config_files import LONGEST
 from worker.results import day_subject
-from worker.routing.timing import LONGEST
 from worker.state.database import Database
 from worker.state.tables import db_now, handled_letters, person_keys, seen_events, skips
 

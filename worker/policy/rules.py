@@ -1,0 +1,134 @@
+"""`policy.yaml`: when marketing may be sent, and how often anybody may be texted. Owned by marketing and compliance."""
+
+from datetime import time, timedelta
+from enum import StrEnum
+from hashlib import sha256
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from schemas.events.consent import Purpose
+from worker.config_files import Config, Duration, load_yaml
+
+# af2m, Charte Business Messaging 2026: advertising between 08:00 and 21:30, and never outside. No setting goes beyond it.
+EARLIEST, LATEST = time(8, 0), time(21, 30)
+
+
+class Day(StrEnum):
+    """A day of the week, Monday first."""
+
+    MONDAY = "mon"
+    TUESDAY = "tue"
+    WEDNESDAY = "wed"
+    THURSDAY = "thu"
+    FRIDAY = "fri"
+    SATURDAY = "sat"
+    SUNDAY = "sun"
+
+
+WORKING_WEEK = frozenset(Day) - {Day.SUNDAY}
+
+
+class OpenHours(Config):
+    """
+    When marketing may be sent to a country, by the recipient's own clock.
+
+    Attributes:
+        opens: First minute, at the earliest 08:00.
+        closes: From when on no more, at the latest 21:30.
+        days: Days of the week.
+        holidays: `closed` on public holidays, or `open`.
+        region_attribute: Name of the contact attribute that holds a region with holidays of its own; `57` and `6AE`
+            are Moselle and Alsace.
+    """
+
+    opens: time = time(8, 0)
+    closes: time = time(20, 0)
+    days: frozenset[Day] = WORKING_WEEK
+    holidays: Literal["closed", "open"] = "closed"
+    region_attribute: str | None = Field(default="region", pattern=r"^[a-zA-Z_]\w{0,60}$")
+
+    @model_validator(mode="after")
+    def _within_the_floor(self) -> Self:
+        if not EARLIEST <= self.opens < self.closes <= LATEST:
+            told = f"opens {self.opens:%H:%M} and closes {self.closes:%H:%M}"
+            raise ValueError(f"{told}; advertising is allowed between 08:00 and 21:30, and opens before it closes")
+        if not self.days:
+            raise ValueError("days: name at least one")
+        return self
+
+
+class HoursRules(Config):
+    """
+    When marketing may be sent.
+
+    Attributes:
+        default: For countries that are not listed.
+        countries: By ISO 3166 of the number.
+        spread: Over how long after an opening those that waited for it go, so that it is no cliff.
+    """
+
+    default: OpenHours = OpenHours()
+    countries: dict[Annotated[str, Field(pattern="^[A-Z]{2}$")], OpenHours] = Field(default_factory=dict)
+    spread: Duration = timedelta(minutes=30)
+
+    def of(self, country: str) -> OpenHours:
+        """Return the hours of *country*."""
+        return self.countries.get(country, self.default)
+
+
+class CapRule(Config):
+    """
+    At most so many texts in any stretch of time.
+
+    Attributes:
+        most: Texts.
+        per: Length of the stretch, at most 31 days: `24h`, `7d`.
+    """
+
+    most: int = Field(ge=1, le=1_000)
+    per: Annotated[Duration, Field(le=timedelta(days=31))]
+
+
+class CapRules(Config):
+    """
+    How often one number may be texted.
+
+    Attributes:
+        marketing: All marketing together.
+        purposes: One purpose's, beside that.
+        transactional: Texts of one transactional template: a sanity cap against an emitter gone mad.
+    """
+
+    marketing: tuple[CapRule, ...] = (CapRule(most=1, per=timedelta(hours=24)), CapRule(most=2, per=timedelta(days=7)))
+    purposes: dict[Purpose, tuple[CapRule, ...]] = Field(default_factory=dict)
+    transactional: tuple[CapRule, ...] = (CapRule(most=20, per=timedelta(hours=24)),)
+
+
+class Policy(Config):
+    """
+    `policy.yaml`; every part has a default that suits France.
+
+    Attributes:
+        hours: When marketing may be sent.
+        caps: How often one number may be texted.
+    """
+
+    hours: HoursRules = HoursRules()
+    caps: CapRules = CapRules()
+
+    @property
+    def version(self) -> str:
+        """Hash of what it says, for outcomes."""
+        return sha256(self.model_dump_json().encode()).hexdigest()[:12]
+
+
+def load_policy(path: Path) -> Policy:
+    """
+    Read `policy.yaml`; where there is none, the defaults hold.
+
+    Raises:
+        ConfigurationError: With every mistake.
+    """
+    return load_yaml(path).parse(Policy) if path.exists() else Policy()
