@@ -39,6 +39,7 @@ class DeadLetterReason(StrEnum):
     TEXT_TOO_LONG = "text_too_long"
     NOT_GSM = "not_gsm"
     STOP_MISSING = "stop_missing"
+    ADVERTISING = "advertising"
     ID_REUSED = "id_reused"
     SENDER_REFUSED = "sender_refused"
     TEXT_REFUSED = "text_refused"

@@ -60,6 +60,10 @@ ADVICE: dict[Why, Advice] = {
     Why.TEXT_TOO_LONG: Advice("The text has more segments than max_segments.", _TEMPLATE),
     Why.NOT_GSM: Advice("A strict template got a character outside GSM-7.", _TEMPLATE),
     Why.STOP_MISSING: Advice("A marketing text lost its STOP mention.", _TEMPLATE),
+    Why.ADVERTISING: Advice(
+        "A transactional text advertises: one of the event's values does, or the template.",
+        "`sms-worker lint-text` shows the words. Keep the offer out of the event, or make it a marketing template; replay.",
+    ),
     Why.ID_REUSED: Advice(
         "The event's id came before with other content.", "The emitter uses a new id; a replay fails again."
     ),

@@ -37,6 +37,7 @@ VALUE_FAULTS = frozenset(
         DeadLetterReason.TEMPLATE_FAILED,
         DeadLetterReason.TEXT_TOO_LONG,
         DeadLetterReason.NOT_GSM,
+        DeadLetterReason.ADVERTISING,
     }
 )
 VALUE_RATIO = 0.9

@@ -62,7 +62,25 @@ def test_the_shipped_configuration_has_no_problem_and_no_warning() -> None:
         pytest.param("templates/order_shipped.yaml", "{{ link }}", "{{ link }",
                      "text.fr", "line 1 of the text", id="broken syntax"),
         pytest.param("templates/order_shipped.yaml", "expédiée.", "expédiée. " + "Merci de votre confiance. " * 6,
-                     "text.fr", "even with the shortest values", id="a text that can only be too long"),
+                     "text.fr", "characters in GSM-7, 2 segments; max_segments is 1", id="a text that is too long"),
+        pytest.param("templates/order_shipped.yaml", "on_too_long: shorten first_name", "on_too_long: shorten nickname",
+                     "", "shortens 'nickname', which is not among the variables", id="shortens what is not there"),
+        pytest.param("templates/order_shipped.yaml", ", longest: 36", "",
+                     "text.fr", "max_segments is 1. Shorten it, say `longest:`", id="too long in the worst case"),
+        pytest.param("templates/order_delivered.yaml", 'default: "", sample: "boîte aux lettres"', 'sample: "boîte aux lettres"',
+                     "variables.place", "may be left out by the event; give it a default", id="optional and without a default"),
+        pytest.param("templates/account_alert.yaml", "{% else %}un retrait important", "{% elif kind == 'large' %}un retrait important",
+                     "text.fr", "has no words for kind large_withdrawal", id="an enum value without its words"),
+        pytest.param("templates/order_shipped.yaml", "expédiée.", "expédiée. -20 % ce week-end avec le code NOEL !",
+                     "text.fr", "advertises, and is transactional: '-20 %", id="advertising in a transactional text"),
+        pytest.param("templates/promotion.yaml", "sender: BOUTIQUEPUB", "sender: BOUTIQUE",
+                     "sender", "also sends the transactional template", id="one sender for both"),
+        pytest.param("providers.yaml", "stop_mention: STOP au 30101", "stop_mention: Reply STOP",
+                     "text.fr", "France needs a short code: STOP au 36xxx", id="a STOP that nobody in France can send"),
+        pytest.param("policy.yaml", "brands: [BOUTIQUE]", "brands: [MAGASIN]",
+                     "text.fr", "does not say who advertises; name one of MAGASIN", id="marketing without the brand"),
+        pytest.param("policy.yaml", 'opens: "08:00"', 'opens: "07:00"',
+                     "hours.default", "advertising is allowed between 08:00 and 21:30", id="hours beyond the charter"),
         pytest.param("templates/promotion.yaml", " {{ stop }}", "",
                      "text.fr", "has no STOP mention; write {{ stop }}", id="marketing without STOP"),
         pytest.param("templates/promotion.yaml", "purpose: offers", "purpose: ofers",
@@ -109,13 +127,13 @@ def test_every_mistake_of_every_file_is_told_at_once(folder: Path) -> None:
     }
 
 
-def test_a_shared_account_is_a_warning(folder: Path) -> None:
+def test_a_shared_account_is_refused(folder: Path) -> None:
     change(folder / "providers.yaml", "marketing: octopush-marketing", "marketing: octopush-transactional")
 
-    (warning,) = load_configuration(folder).warnings
+    (problem,) = problems(folder)
 
-    assert warning.warning
-    assert "one STOP there would silence login codes" in str(warning)
+    assert "categories.marketing: shares its account" in problem
+    assert "one STOP there would silence login codes" in problem
 
 
 def test_the_environment_wins_and_its_mistakes_name_the_variable(monkeypatch: pytest.MonkeyPatch) -> None:

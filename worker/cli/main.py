@@ -11,6 +11,7 @@ from worker.cli import (
     dead_letters,
     demo,
     explain,
+    lint_text,
     outcomes,
     run,
     sandbox,
@@ -40,6 +41,7 @@ app.command()(demo.demo)
 app.command()(check.check)
 app.command()(explain.explain)
 app.command()(segments.segments)
+app.command("lint-text")(lint_text.lint_text)
 app.command("send-test")(send_test.send_test)
 app.command()(sandbox.sandbox)
 app.command("why-stuck")(why_stuck.why_stuck)

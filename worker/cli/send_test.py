@@ -14,9 +14,9 @@ from worker.delivery.verdicts import Sms, Submitted
 from worker.errors import ConfigurationError, Problem
 from worker.policy.number import Number, check_number
 from worker.providers.octopush import open_octopush
-from worker.routing.checking import sample_values
 from worker.routing.loading import load_configuration
 from worker.routing.table import nearest
+from worker.routing.texts import sample_values
 from worker.settings import DeliveryMode
 
 

@@ -1,10 +1,11 @@
 """Compose: a template and a person's values become the text, as it will be sent and charged."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from schemas.messages import Category
+from worker.content.advertising import find_advertising
 from worker.content.normalising import normalise
 from worker.content.rendering import compile_text, render
 from worker.content.segments import Segmentation, segment
@@ -58,19 +59,40 @@ def compose(template: Template, values: Mapping[str, Any], *, locale: str | None
         stop: The account's STOP mention, which a marketing text must carry.
 
     Raises:
-        PermanentError: A variable is missing, the text is too long, or its STOP mention was lost.
+        PermanentError: A variable is missing, the text is too long, its STOP mention was lost, or it is transactional
+            and advertises.
     """
     chosen = template.locale_for(locale)
     marketing = template.category is Category.MARKETING
     variables = {**values, "stop": stop} if marketing else values
-    body = render(compile_text(template.text[chosen]), variables, locale=chosen, zone=zone or DEFAULT_ZONE)
-    body = normalise(body, template.charset)
-    if marketing and stop not in body:
+
+    def write(variables: Mapping[str, Any]) -> Text:
+        body = render(compile_text(template.text[chosen]), variables, locale=chosen, zone=zone or DEFAULT_ZONE)
+        body = normalise(body, template.charset)
+        return Text(body, template.sender, chosen, segment(body))
+
+    text = _fitted(template, write, variables)
+    if marketing and stop not in text.body:
         raise PermanentError(
             DeadLetterReason.STOP_MISSING, "a marketing text must carry its STOP mention", field="text"
         )
-    cut = segment(body)
-    if cut.segments > template.max_segments:
-        message = f"{cut.segments} segments in {cut.encoding}; max_segments is {template.max_segments}"
-        raise PermanentError(DeadLetterReason.TEXT_TOO_LONG, message, field="max_segments")
-    return Text(body, template.sender, chosen, cut)
+    if not marketing and (found := find_advertising(text.body, template.not_advertising)):
+        reasons = ", ".join(dict.fromkeys(one.reason for one in found))
+        raise PermanentError(DeadLetterReason.ADVERTISING, f"a transactional text advertises: {reasons}", field="text")
+    return text
+
+
+def _fitted(template: Template, write: Callable[[Mapping[str, Any]], Text], variables: Mapping[str, Any]) -> Text:
+    """Return the text, with the variable that may be shortened cut as far as it must be."""
+    text, name = write(variables), template.shortened or ""
+    if text.segmentation.segments <= template.max_segments or template.on_too_long == "allow":
+        return text
+    value = variables.get(name)
+    whole = value if isinstance(value, str) else ""
+    for length in range(len(whole) - 1, -1, -1):
+        shorter = write({**variables, name: whole[:length].rstrip()})
+        if shorter.segmentation.segments <= template.max_segments:
+            return shorter
+    cut = text.segmentation
+    message = f"{cut.segments} segments in {cut.encoding}; max_segments is {template.max_segments}"
+    raise PermanentError(DeadLetterReason.TEXT_TOO_LONG, message, field="max_segments")

@@ -37,13 +37,15 @@ class Variable(Config):
     Attributes:
         path: Where its value is: `data.order_id`, `contact.first_name`, `event.time`.
         default: Taken where the value is missing; without it, a missing value is a dead letter.
-        sample: For `send-test` and checks.
+        sample: For `preview`, `send-test` and checks.
+        longest: The most characters that emitters promise; without it, the event's model says. `check` counts with it.
     """
 
     path: VariablePath
     default: str | int | float | None = None
     has_default: bool = Field(default=False, exclude=True)
     sample: str | int | float | None = None
+    longest: int | None = Field(default=None, ge=1, le=200)
 
     @model_validator(mode="before")
     @classmethod
@@ -68,6 +70,9 @@ class Template(Config):
         when_closed: What comes outside the hours of marketing: `defer` it to the next opening, or `drop` it.
         on_cap: What would be one text too many: `suppress` it, or `defer` it until it may go.
         on_unknown: Where nobody can say whether it was sent: `leave` it, or `resend` it and risk two texts.
+        on_too_long: What becomes of a text of more segments than max_segments: `refuse`, `allow`, or `shorten first_name`,
+            which cuts that variable, to nothing if need be.
+        not_advertising: Phrases of a transactional text that somebody vouches for; they are never taken for advertising.
         variables: What the text names, and where its value is.
         text: By locale; the first is the fallback for a language that none is for.
     """
@@ -82,6 +87,8 @@ class Template(Config):
     when_closed: Literal["defer", "drop"] = "defer"
     on_cap: Literal["suppress", "defer"] = "suppress"
     on_unknown: Literal["leave", "resend"] = "leave"
+    on_too_long: Annotated[str, Field(pattern=r"^(refuse|allow|shorten [a-zA-Z_]\w*)$")] = "refuse"
+    not_advertising: tuple[Annotated[str, Field(min_length=3, max_length=80)], ...] = Field(default=(), max_length=20)
     variables: dict[str, Variable] = Field(default_factory=dict)
     text: dict[str, Annotated[str, Field(min_length=1, max_length=MAX_SOURCE_CHARACTERS)]] = Field(min_length=1)
 
@@ -94,9 +101,20 @@ class Template(Config):
             raise ValueError(f"purpose: marketing needs one of {', '.join(get_args(Purpose))}")
         if not marketing and self.purpose is not None:
             raise ValueError("purpose: only marketing has one; a transactional text needs no opt-in")
+        if self.shortened is not None and self.shortened not in self.variables:
+            raise ValueError(f"on_too_long: shortens {self.shortened!r}, which is not among the variables")
+        if marketing and self.not_advertising:
+            raise ValueError(
+                "not_advertising: marketing advertises; only a transactional template has phrases to vouch for"
+            )
         if marketing and self.on_unknown == "resend":
             raise ValueError("on_unknown: an offer is never worth a second text; leave it")
         return self
+
+    @property
+    def shortened(self) -> str | None:
+        """The variable that is cut where the text is too long."""
+        return self.on_too_long.removeprefix("shorten ") if self.on_too_long.startswith("shorten ") else None
 
     def locale_for(self, wanted: str | None) -> str:
         """Return the nearest locale there is a text for: `fr-CA`, else `fr`, else the first."""

@@ -7,7 +7,7 @@ from typing import Annotated, Self
 from pydantic import Field, SecretStr, model_validator
 
 from schemas.messages import Category
-from worker.config_files import Config, YamlFile, load_yaml
+from worker.config_files import Config, load_yaml
 from worker.errors import ConfigurationError, Problem
 
 
@@ -156,20 +156,16 @@ class Accounts(Config):
         return {category: self.of(category)[1].stop_mention for category in Category}
 
 
-def load_accounts(path: Path) -> tuple[Accounts, list[Problem]]:
+def load_accounts(path: Path) -> Accounts:
     """
-    Read `providers.yaml`; return it with warnings.
+    Read `providers.yaml`.
 
     Raises:
-        ConfigurationError: It does not read.
+        ConfigurationError: It does not read, or both categories share an account.
     """
     file = load_yaml(path)
     accounts = file.parse(Accounts)
-    return accounts, _warnings(accounts, file)
-
-
-def _warnings(accounts: Accounts, file: YamlFile) -> list[Problem]:
-    if accounts.categories[Category.TRANSACTIONAL] != accounts.categories[Category.MARKETING]:
-        return []
-    shared = "shares its account with transactional: one STOP there would silence login codes too; give it its own"
-    return [file.problem(("categories", "marketing"), shared, warning=True)]
+    if accounts.categories[Category.TRANSACTIONAL] == accounts.categories[Category.MARKETING]:
+        shared = "shares its account with transactional: one STOP there would silence login codes too; give it its own"
+        raise ConfigurationError([file.problem(("categories", "marketing"), shared)])
+    return accounts

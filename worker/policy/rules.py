@@ -111,10 +111,12 @@ class Policy(Config):
     `policy.yaml`; every part has a default that suits France.
 
     Attributes:
+        brands: Who advertises: each marketing text names one.
         hours: When marketing may be sent.
         caps: How often one number may be texted.
     """
 
+    brands: tuple[Annotated[str, Field(min_length=2, max_length=30)], ...] = ()
     hours: HoursRules = HoursRules()
     caps: CapRules = CapRules()
 

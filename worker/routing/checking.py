@@ -1,36 +1,39 @@
 """What only shows when routes, templates, topics and accounts are held together."""
 
 from collections.abc import Iterable
-from datetime import UTC, date, datetime
-from typing import Any, get_args, get_origin
 
 from pydantic import BaseModel
 
-from schemas.contract import Url
 from schemas.events import EVENTS
 from schemas.messages import Lane
 from worker.config_files import YamlFile
-from worker.content.composing import compose
-from worker.content.templates import Template, Templates
+from worker.content.templates import Templates
 from worker.delivery.accounts import Accounts
-from worker.errors import PermanentError, Problem
+from worker.errors import Problem
+from worker.policy.rules import Policy
 from worker.routing.conditions import fields_of
 from worker.routing.table import Route, RoutingTable, nearest
+from worker.routing.texts import check_texts
 from worker.settings import Intake, Settings
 
 CONTACT_VARIABLES = frozenset({"contact.first_name", "contact.last_name"})
-SAMPLE_TIME = datetime(2026, 1, 1, tzinfo=UTC).isoformat()
 
 
 def check(
-    settings: Settings, worker_file: YamlFile, table: RoutingTable, templates: Templates, accounts: Accounts
+    settings: Settings,
+    worker_file: YamlFile,
+    table: RoutingTable,
+    templates: Templates,
+    accounts: Accounts,
+    policy: Policy,
 ) -> list[Problem]:
     """Return every problem, and warnings, in the order of the files."""
     return [
         *_topics(settings, worker_file),
         *_urgent_routes(settings, table),
         *_variables(table, templates),
-        *_texts(templates, accounts),
+        *_categories_apart(templates),
+        *check_texts(table, templates, accounts, policy, settings.delivery.countries),
         *_unused(table, templates),
     ]
 
@@ -83,63 +86,13 @@ def _variables(table: RoutingTable, templates: Templates) -> Iterable[Problem]:
                     yield templates.files[name].problem(("variables", variable), message)
 
 
-def _texts(templates: Templates, accounts: Accounts) -> Iterable[Problem]:
-    """Render each text with the shortest values: what is too long even so can only be too long."""
+def _categories_apart(templates: Templates) -> Iterable[Problem]:
+    """A sender or an account of both kinds: whoever stops the offers would stop the codes, and trusts neither."""
+    transactional = {t.sender.upper(): name for name, t in templates.by_id.items() if t.purpose is None}
     for name, template in templates.by_id.items():
-        _, account = accounts.of(template.category)
-        shortest = {variable: _shortest(its.path, its.sample) for variable, its in template.variables.items()}
-        for locale in template.text:
-            try:
-                compose(template, shortest, locale=locale, zone=None, stop=account.stop_mention)
-            except PermanentError as error:
-                yield templates.files[name].problem(("text", locale), _tell(template, account.stop_mention, error))
-
-
-def sample_values(template: Template) -> dict[str, Any]:
-    """Return a value for each variable: its sample, or the shortest that the events' models allow."""
-    return {
-        name: _shortest(its.path, None) if its.sample is None else its.sample
-        for name, its in template.variables.items()
-    }
-
-
-def _tell(template: Template, stop: str, error: PermanentError) -> str:
-    if error.code == "stop_missing":
-        return f"has no STOP mention; write {{{{ stop }}}} ({stop!r}) into it"
-    if error.code == "text_too_long":
-        return (
-            f"is {error} even with the shortest values; shorten it or raise max_segments from {template.max_segments}"
-        )
-    return str(error)
-
-
-def _shortest(path: str, sample: Any) -> Any:
-    """Return the shortest value that the events' models allow at *path*."""
-    if isinstance(sample, int | float):
-        return sample
-    for model in EVENTS.values():
-        node: Any = model
-        for step in path.split(".")[1:] if path.startswith("data.") else ():
-            field = node.model_fields.get(step) if isinstance(node, type) and issubclass(node, BaseModel) else None
-            node = field.annotation if field else None
-            node = (
-                next((kind for kind in get_args(node) if kind is not type(None)), node)
-                if get_origin(node) not in (tuple, list)
-                else node
-            )
-        if node is not None and node is not model:
-            return _value(node)
-    return SAMPLE_TIME if path == "event.time" else "x"
-
-
-def _value(kind: Any) -> Any:
-    if kind is datetime or kind is date:
-        return SAMPLE_TIME if kind is datetime else SAMPLE_TIME[:10]
-    if isinstance(kind, type) and issubclass(kind, BaseModel):
-        return {"amount": 1.0, "currency": "EUR"}
-    if kind in (int, float):
-        return 1
-    return "https://x.fr" if kind == Url else "x"
+        if template.purpose is not None and (other := transactional.get(template.sender.upper())):
+            message = f"{template.sender} also sends the transactional template {other}; give marketing its own sender"
+            yield templates.files[name].problem(("sender",), message)
 
 
 def _paths(model: type[BaseModel], prefix: str) -> set[str]:

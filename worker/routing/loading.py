@@ -53,12 +53,11 @@ def load_configuration(folder: Path, **overrides: Any) -> Configuration:
     if templates is None:  # what can be said of the routes without them
         _try(problems, lambda: load_yaml(routes).parse(RoutesFile))
     table = _try(problems, lambda: load_routes(routes, templates)) if templates else None
-    loaded = _try(problems, lambda: load_accounts(folder / "providers.yaml"))
+    accounts = _try(problems, lambda: load_accounts(folder / "providers.yaml"))
     policy = _try(problems, lambda: load_policy(folder / "policy.yaml"))
-    if settings is None or templates is None or table is None or loaded is None or policy is None:
+    if settings is None or templates is None or table is None or accounts is None or policy is None:
         raise ConfigurationError(problems)
-    accounts, warnings = loaded
-    found = check(settings, load_yaml(folder / "worker.yaml"), table, templates, accounts) + warnings
+    found = check(settings, load_yaml(folder / "worker.yaml"), table, templates, accounts, policy)
     if mistakes := [problem for problem in found if not problem.warning]:
         raise ConfigurationError(mistakes)
     return Configuration(settings, templates, table, accounts, policy, found)

@@ -1,0 +1,257 @@
+"""
+Does a text advertise? A transactional text must not: one promotional sentence makes it prospecting (CPCE art. L34-5).
+
+A linear model over words, their neighbours and parts of words, learnt from labelled texts (`tests/advertising`); its
+weights are the file beside this one, a line each. The text scores as a whole, and by its worst sentence, so that one offer
+is not outvoted by three sentences of service. Deterministic; what weighed most is what it points at.
+"""
+
+import re
+import unicodedata
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache, lru_cache
+from itertools import pairwise
+from pathlib import Path
+from typing import NamedTuple
+
+from worker.content.selling import Selling, reason_of
+
+WEIGHTS = Path(__file__).with_name("advertising.tsv")
+SCALE = 100  # weights are written as hundredths
+# Chosen by cross-validation on the training texts, where precision and recall meet; see docs/marketing.md.
+THRESHOLD = -0.5
+SENTENCE_SHARE = 0.5
+POINTED_AT = 0.35  # of the heaviest word's weight
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """Words that advertise: from *start* up to *end* in the text."""
+
+    start: int
+    end: int
+    reason: Selling
+
+
+class Token(NamedTuple):
+    """A word, as a kind where its value says nothing, and where it stands."""
+
+    word: str
+    start: int
+    end: int
+
+
+class Contents(NamedTuple):
+    """A sentence's or a text's different words, and groups of neighbours."""
+
+    words: set[str]
+    groups: set[str]
+
+
+class Weight(NamedTuple):
+    """What a feature adds to the whole text's score, and to its sentence's."""
+
+    text: float
+    sentence: float
+
+
+def find_advertising(text: str, ignoring: Collection[str] = ()) -> tuple[Finding, ...]:
+    """
+    Return the words of *text* that advertise, in their order; nothing if it does not.
+
+    Args:
+        text: As it is sent.
+        ignoring: Phrases that somebody vouches for; they are not looked at.
+    """
+    folded, places = fold(text)
+    for phrase in ignoring:
+        folded = folded.replace(fold(phrase)[0], " " * len(fold(phrase)[0]))
+    sentences = [tokens for tokens in split(folded) if tokens]
+    if not sentences:
+        return ()
+    weights = _weights()
+    found = [contents(tokens) for tokens in sentences]
+    scores = [_sum(each, 1) for each in found]
+    whole = Contents(set().union(*(each.words for each in found)), set().union(*(each.groups for each in found)))
+    total = weights[""].text + _sum(whole, 0) + SENTENCE_SHARE * (weights[""].sentence + max(scores))
+    sure = _unmistakable(folded)
+    if total <= THRESHOLD and not sure:
+        return ()
+    worst = max(scores) if total > THRESHOLD else 0.0
+    speaking = [its for its, score in zip(sentences, scores, strict=True) if score >= min(worst, -weights[""].sentence)]
+    spans = [[one] for one in sure] + [span for its in speaking for span in _heaviest(its, weights)]
+    return tuple(_placed(span, folded, places) for span in _apart(spans))
+
+
+def _unmistakable(folded: str) -> list[Token]:
+    if not any(part in folded for part in _OF_IT):
+        return []
+    return [Token(found[0], *found.span()) for found in UNMISTAKABLE.finditer(folded)]
+
+
+def _apart(spans: Iterable[Sequence[Token]]) -> Iterable[Sequence[Token]]:
+    """Yield *spans* in their order, without those that overlap one before."""
+    end = -1
+    for span in sorted(spans, key=lambda span: (span[0].start, -span[-1].end)):
+        if span[0].start >= end:
+            yield span
+            end = span[-1].end
+
+
+def _sum(contents: Contents, which: int) -> float:
+    weights = _weights()
+    words = sum(_word_weight(word)[which] for word in contents.words)
+    return words + sum(weights[group][which] for group in contents.groups if group in weights)
+
+
+@lru_cache(maxsize=20_000)
+def _word_weight(word: str) -> Weight:
+    """Return what a word by itself adds, with its beginning and its parts."""
+    its = [weights for name in parts(word) if (weights := _weights().get(name)) is not None]
+    return Weight(sum(one.text for one in its), sum(one.sentence for one in its))
+
+
+def _heaviest(tokens: Sequence[Token], weights: Mapping[str, Weight]) -> Sequence[Sequence[Token]]:
+    """Return the stretches of a sentence that speak most for advertising."""
+    heavy = [max(0.0, sum(_word_weight(token.word))) for token in tokens]
+    for first, last, name in _groups(tokens):
+        weight = sum(weights[name]) if name in weights else 0.0
+        for place in range(first, last + 1):
+            heavy[place] += max(0.0, weight) / (last + 1 - first)
+    least = POINTED_AT * max(heavy)
+    spans: list[list[Token]] = []
+    for place, token in enumerate(tokens):
+        if heavy[place] < least or (not token.word[0].isalnum() and token.word[0] != "<"):
+            continue
+        if spans and place and tokens[place - 1] is spans[-1][-1]:
+            spans[-1].append(token)
+        else:
+            spans.append([token])
+    return spans or [list(tokens)]
+
+
+def _placed(span: Sequence[Token], folded: str, places: Sequence[int]) -> Finding:
+    start, end = span[0].start, span[-1].end
+    return Finding(places[start], places[end - 1] + 1, reason_of(folded[start:end]))
+
+
+@cache
+def _weights() -> dict[str, Weight]:
+    """Read the weights: feature, of the text, of the sentence; the first line, without a feature, is the start."""
+    rows = (line.split("\t") for line in WEIGHTS.read_text("utf-8").splitlines() if not line.startswith("# "))
+    return {name: Weight(int(text) / SCALE, int(sentence) / SCALE) for name, text, sentence in rows}
+
+
+_TOKEN = re.compile(
+    r"https?://\S+|\b[\w-]+\.(?:example|com|fr|co|net|org|uk)\b\S*"
+    r"|[€£$]\s?\d+(?:[.,]\d+)?|\d+(?:[.,]\d+)?\s?(?:[€£$]|euros?\b|eur\b|e\b)"
+    r"|-?\s?\d+(?:[.,]\d+)?\s?(?:%|pour ?cents?\b|percent\b|pc\b)"
+    r"|\d[\d:h./-]*|[a-z]+(?:'[a-z]+)?|[^\s\w]"
+)
+_BORDER = re.compile(r"(?<=[.!?;:…\n])\s+|\n+|\s(?=[(\[])|(?<=[)\]])\s?|\s-\s")
+# No ordinary service text among thousands has them; so they need no context.
+UNMISTAKABLE = re.compile(
+    r"(?<![\w.,])-\s?\d{1,2}\s?%(?! (?:de batterie|battery))|\bventes? (?:privees?|flash)\b"
+    r"|\b(?:flash|summer|winter|clearance|private|mid-season) sale\b|\bbuy one,? get one\b|\bparrainez\b"
+    r"|\brefer a friend\b|\btentez (?:votre chance|de gagner)\b|\bchance to win\b|\bjeu[- ]concours\b"
+    r"|\b(?:shop|buy|order) now\b|\bj'en profite\b|\b(?:jusqu'a|up to) -?\s?\d{1,2}\s?%\s?(?:off|de|sur|!)"
+    r"|\b(?:save|economisez) (?:up to |jusqu'a )?(?:\d{1,2}\s?%|[€£$]\s?\d+|\d+\s?(?:€|euros?))"
+)
+# One of these is in whatever that finds; looking for them first is ten times as fast.
+_OF_IT = (
+    "%",
+    "vente",
+    "sale",
+    "get one",
+    "parrain",
+    "refer",
+    "tentez",
+    "to win",
+    "concours",
+    " now",
+    "profite",
+    "save",
+    "economisez",
+)
+
+
+def split(folded: str) -> list[list[Token]]:
+    """Return the words of a folded text, sentence by sentence."""
+    borders = [0, *(border.end() for border in _BORDER.finditer(folded)), len(folded)]
+    return [
+        [Token(_kind(found[0]), found.start(), found.end()) for found in _TOKEN.finditer(folded, start, end)]
+        for start, end in pairwise(borders)
+    ]
+
+
+def _kind(word: str) -> str:
+    """Return `<price>` for a price, and so on: which one it is says nothing."""
+    if word[0].isalpha():
+        return "<url>" if "." in word or "://" in word else word
+    if "%" in word or word.endswith(("cent", "cents", "pc")):
+        return "<off>" if word.startswith("-") else "<percent>"
+    if word[0] in "€£$" or word[-1] in "€£$ers":
+        return "<price>" if len(word) > 1 else word
+    return "<number>" if word[0].isdigit() else word
+
+
+def contents(tokens: Sequence[Token]) -> Contents:
+    """Return what a sentence consists of."""
+    return Contents({token.word for token in tokens}, {group for _, _, group in _groups(tokens)})
+
+
+def parts(word: str) -> list[str]:
+    """Return the features of a word by itself: it, its beginning, and each four letters of it."""
+    if len(word) < 4 or not word[0].isalpha():
+        return [word]
+    whole = f"^{word}$"
+    four = {f"#{whole[start : start + 4]}" for start in range(len(whole) - 3)}
+    return [word, f"{word[:5]}*", *sorted(four)]
+
+
+def _groups(tokens: Sequence[Token]) -> Iterable[tuple[int, int, str]]:
+    """Yield two and three neighbours, and two with one between, with the first and the last one's place."""
+    words = ["<begin>", *(token.word for token in tokens), "<end>"]
+    most = len(tokens) - 1
+    for place, (word, after) in enumerate(pairwise(words)):
+        first = max(place - 1, 0)
+        yield first, min(place, most), f"{word} {after}"
+        if place + 2 < len(words):
+            third = words[place + 2]
+            yield first, min(place + 1, most), f"{word} {after} {third}"
+            yield first, min(place + 1, most), f"{word} _ {third}"
+
+
+def fold(text: str) -> tuple[str, list[int]]:
+    """
+    Return *text* in lower-case letters without accents, and where in *text* each of its characters was.
+
+    Letters that are spelt out (`P R O M O`, `p.r.o.m.o`) are joined.
+    """
+    if text.isascii():
+        folded, places = text.lower(), list(range(len(text)))
+    else:
+        letters = [(letter, place) for place, character in enumerate(text) for letter in _plain(character)]
+        folded, places = "".join(letter for letter, _ in letters), [place for _, place in letters]
+    for spelt in reversed(list(_SPELT.finditer(folded))):
+        keep = [index for index in range(*spelt.span()) if folded[index].isalnum()]
+        folded = folded[: spelt.start()] + "".join(folded[index] for index in keep) + folded[spelt.end() :]
+        places[spelt.start() : spelt.end()] = [places[index] for index in keep]
+    return folded, places
+
+
+_SPELT = re.compile(r"(?<![^\W_])[a-z](?:[ .*_-][a-z]){3,}(?![^\W_])")
+_ALIKE = {"’": "'", "‘": "'", "ʼ": "'", "`": "'", "´": "'", "–": "-", "—": "-", "−": "-", "‑": "-", "ß": "ss"}
+_ALIKE |= {"œ": "oe", "æ": "ae", "×": "x", "٪": "%"}
+_ALIKE |= dict.fromkeys("\u00ad\u200b\u200c\u200d\u2060\ufeff", "")
+
+
+@cache
+def _plain(character: str) -> str:
+    character = character.lower()
+    if (alike := _ALIKE.get(character)) is not None:
+        return alike
+    decomposed = unicodedata.normalize("NFKD", character)
+    plain = "".join(letter for letter in decomposed if not unicodedata.combining(letter)).lower()
+    return " " if plain.isspace() and plain != "\n" else plain
