@@ -121,12 +121,14 @@ class World:
                 assert process.returncode is None, self.log.read_text()[-3000:]
                 yield process
 
-    async def command(self, *arguments: str, expect: int = 0) -> "subprocess.CompletedProcess[str]":
-        """Run a command of the worker on this world's configuration."""
+    async def command(
+        self, *arguments: str, expect: int = 0, said: str | None = None
+    ) -> "subprocess.CompletedProcess[str]":
+        """Run a command of the worker on this world's configuration; *said* is its standard input."""
         environment = {**os.environ, **CREDENTIALS, "SMS_WORKER_CONFIG": str(self.config)}
         command = [sys.executable, "-m", "worker", *arguments]
         done = await asyncio.to_thread(
-            subprocess.run, command, capture_output=True, text=True, timeout=120, env=environment
+            subprocess.run, command, capture_output=True, text=True, timeout=120, env=environment, input=said
         )
         assert done.returncode == expect, done.stdout + done.stderr
         return done

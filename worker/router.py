@@ -15,6 +15,7 @@ from typing import Protocol
 import structlog
 
 from schemas.events import EVENTS
+from schemas.events.consent import ConsentRevoked
 from schemas.outcomes import OutcomeKind
 from worker.clock import Clock
 from worker.errors import DeadLetterReason, PermanentError
@@ -34,6 +35,7 @@ log = structlog.get_logger(__name__)
 PIECE = 500  # messages that one read of contacts and one write are made for
 PIECES_IN_FLIGHT = 4
 MOST_TYPES_TOLD = 100
+LIVE_S = 86_400.0
 
 
 class People(Protocol):
@@ -151,11 +153,19 @@ class Router:
             return decided
         try:
             await self._projector.project(changes)
+            self._tell_silence(changes)
         except PermanentError as error:
             if len(changes) == 1:
                 return [(r, GivenUp(error, d.envelope) if isinstance(d, Projected) else d) for r, d in decided]
             return [one for pair in decided for one in await self._project([pair])]
         return decided
+
+    def _tell_silence(self, changes: Iterable[Change]) -> None:
+        """Measure how long withdrawals took to silence anything; what is read a day later measures something else."""
+        now = self._clock.now().timestamp()
+        for change in changes:
+            if isinstance(change.data, ConsentRevoked) and now - change.at < LIVE_S:
+                metrics.STOP_TO_SILENCE_S.observe(max(0.0, now - change.at))
 
     def _records(self, read: Read, decision: Decision, known: Mapping[str, Known], day: Known) -> list[Outgoing]:
         """Return what is written of a decision, and count it."""

@@ -17,6 +17,7 @@ import structlog
 from schemas.messages import Category, Message
 from schemas.outcomes import OutcomeKind
 from worker.clock import Clock
+from worker.delivery.cancelling import scopes_of
 from worker.delivery.deferrals import Deferral
 from worker.delivery.handover import FIRST_WAIT_S, LONGEST_WAIT_S, Handover, Plan
 from worker.delivery.verdicts import Sms, Submitted
@@ -158,6 +159,7 @@ class Sender:
             resend=self._checking.resends(message),
             deferral=lambda verdict: self._deferral(message, verdict),
             try_again_s=self._try_again_s(message),
+            cancelled_by=scopes_of({"campaign": message.campaign, "route": message.route, "id": message.id}),
             closes_at=checked.hours.closes_at,
             afterwards=checked.hours.afterwards,
             **self._counted(message, sms),

@@ -11,13 +11,13 @@ TEMPLATE = "templates/order_shipped.yaml"
 
 
 def break_template(world: World) -> str:
-    """Let order_shipped need a carrier, which no event has; return the template as it was."""
+    """Let order_shipped be too long for the links that really come, whatever it says of them; return it as it was."""
     path = world.config / TEMPLATE
     before = path.read_text()
-    text = before.replace("variables:\n", "variables:\n  carrier: {path: data.carrier}\n").replace(
-        "{{ link }}", "{{ carrier }} {{ link }}"
-    )
-    assert text.count("carrier") >= 3
+    padding = "Merci de votre patience, le colis part de chez nous et arrive chez vous dans peu de jours. "
+    text = before.replace("longest: 36", "longest: 13").replace("{{ link }}", padding[:84] + "{{ link }}")
+    text = text.replace('sample: "https://suivi.example/AB12CD34"', 'sample: "https://x.fr"')
+    assert text.count(padding[:84]) == 2
     path.write_text(text)
     return before
 
@@ -39,13 +39,13 @@ async def test_letters_of_a_broken_template_are_understood_mended_and_put_back_o
 
         listed = json.loads((await world.command("dead-letters", "ls", "--json")).stdout)
         counted = json.loads(
-            (await world.command("dead-letters", "histogram", "--json", "--reason", "missing_variable")).stdout
+            (await world.command("dead-letters", "histogram", "--json", "--reason", "text_too_long")).stdout
         )
         shown = (await world.command("dead-letters", "show", listed[0]["place"])).stdout
         again = (await world.command("dead-letters", "replay", "--yes")).stdout
         (world.config / TEMPLATE).write_text(before)
         rehearsed = await world.command("dead-letters", "replay", "--stage", "transactional")
-        other = (await world.command("dead-letters", "replay", "--yes", "--reason", "text_too_long")).stdout
+        other = (await world.command("dead-letters", "replay", "--yes", "--reason", "missing_variable")).stdout
         some = (await world.command("dead-letters", "replay", "--yes", "--max", "2")).stdout
         rest = (await world.command("dead-letters", "replay", "--yes")).stdout
         none = (await world.command("dead-letters", "replay", "--yes")).stdout
@@ -53,11 +53,11 @@ async def test_letters_of_a_broken_template_are_understood_mended_and_put_back_o
             outcomes = await world.outcomes(4)
 
     assert [(row["reason"], row["template"], row["attempts"]) for row in listed] == [
-        ("missing_variable", "order_shipped", "1")
+        ("text_too_long", "order_shipped", "1")
     ] * 3
-    assert [(row["reason"], row["letters"]) for row in counted] == [("missing_variable", 3)]
-    assert "The template needs a value that the event does not have." in shown
-    assert "Put back today, it would fail again: missing_variable" in shown
+    assert [(row["reason"], row["letters"]) for row in counted] == [("text_too_long", 3)]
+    assert "The text has more segments than max_segments." in shown
+    assert "Put back today, it would fail again: text_too_long" in shown
     assert "+336" not in shown
     assert "3 letters = 3 would fail again; 0 segments" in again
     assert "3 letters = 3 replayed; 3 segments" in rehearsed.stdout
@@ -123,13 +123,16 @@ async def test_what_has_expired_stays_expired_unless_a_new_message_is_asked_for_
     async with open_world(tmp_path, **servers) as world:
         before = break_template(world)
         change(world.config / TEMPLATE, "time_to_live: PT48H", "time_to_live: PT12S")
-        change(world.config / "templates/otp_code.yaml", "path: data.code", "path: data.cod")
-        change(world.config / "templates/otp_code.yaml", "time_to_live: PT5M", "time_to_live: PT12S")
-        codes = (world.config / "templates/otp_code.yaml").read_text()
-        (world.config / "templates/otp_code.yaml").write_text(codes.replace("data.cod,", "data.request_id,"))
+        codes = world.config / "templates/otp_code.yaml"
+        change(codes, "time_to_live: PT5M", "time_to_live: PT12S")
+        change(codes, 'sample: "482913"', 'sample: "4829", longest: 4')
+        fits = (
+            "4829 est votre code BOUTIQUE, valable 60 min. Ne le communiquez à personne : nous ne le demandons jamais."
+        )
+        change(codes, "demandons jamais.", "demandons jamais." + "." * (159 - len(fits)))
         async with world.worker():
             await world.publish("order.shipped", {"phone": "+33671000001"})
-            await world.publish("otp.requested", {"phone": "+33671000002"})
+            await world.publish("otp.requested", {"phone": "+33671000002"}, code="ABCDEF12", valid_minutes=60)
             await letters(world, 1)
             await letters(world, 1, "urgent")
         for _ in range(40):
@@ -173,7 +176,7 @@ async def test_a_flood_of_one_template_s_letters_holds_it_until_it_is_released_a
             told = (await world.command("dead-letters", "replay", "--yes")).stdout
             outcomes = await world.outcomes(66, 90)
 
-    assert held.split() == ["template:order_shipped", "missing_variable"]
+    assert held.split() == ["template:order_shipped", "text_too_long"]
     assert 20 <= gone_bad <= 60
     assert f"{gone_bad} letters = {gone_bad} replayed" in told
     assert {tuple(kinds) for kinds in terminal(outcomes).values()} == {("accepted",)}

@@ -93,6 +93,7 @@ class Worker:
         self.name, self._config, self._folder, self._weather = name, config, folder, weather
         self.process: asyncio.subprocess.Process | None = None
         self.wanted = True
+        self._stopping: asyncio.subprocess.Process | None = None
 
     async def run(self) -> None:
         """Keep it running while it is wanted."""
@@ -112,6 +113,10 @@ class Worker:
 
     def signal(self, number: int) -> None:
         if self.process is not None and self.process.returncode is None:
+            if number == signal.SIGTERM and self._stopping is self.process:
+                return  # a second one ends it at once, as it should
+            if number == signal.SIGTERM:
+                self._stopping = self.process
             with suppress(ProcessLookupError):
                 self.process.send_signal(number)
 

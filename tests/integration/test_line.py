@@ -172,15 +172,13 @@ async def test_a_stop_in_the_middle_silences_what_waits(servers, tmp_path) -> No
         assert len(texted) + len(silenced) == 40
 
 
-async def test_a_login_code_overtakes_a_campaign(servers, tmp_path) -> None:
-    """With one account at ten segments a second and a hundred offers waiting, a code goes at once."""
+async def test_a_login_code_overtakes_what_waits_for_the_same_account(servers, tmp_path) -> None:
+    """With one account at ten segments a second and sixty order texts waiting for it, a code goes at once."""
     async with open_world(tmp_path, **servers, rates={"transactional": 10.0, "marketing": 10.0}) as world:
-        from tests.unit.test_configuration import change
-
-        change(world.config / "providers.yaml", "marketing: octopush-marketing", "marketing: octopush-transactional")
         await world.people(60)
         async with world.worker():
-            await world.publish("promotion.announced", recipients=[{"contact_id": f"c-{n}"} for n in range(60)])
+            for number in range(60):
+                await world.publish("order.shipped", {"contact_id": f"c-{number}"})
             await world.outcomes(10)
             before = len(world.provider.sent)
             await world.publish("otp.requested", {"phone": "+33699999999"})

@@ -7,18 +7,23 @@ from rich.console import Console
 
 from worker import __version__
 from worker.cli import (
+    cancel,
     check,
+    consent,
     dead_letters,
     demo,
     explain,
+    find,
     lint_text,
     outcomes,
+    person,
     run,
     sandbox,
     schemas,
     segments,
     send_test,
     skip,
+    suppress,
     topics,
     why_stuck,
 )
@@ -40,6 +45,8 @@ app.command()(run.run)
 app.command()(demo.demo)
 app.command()(check.check)
 app.command()(explain.explain)
+app.command()(find.find)
+app.command()(cancel.cancel)
 app.command()(segments.segments)
 app.command("lint-text")(lint_text.lint_text)
 app.command("send-test")(send_test.send_test)
@@ -48,6 +55,9 @@ app.command("why-stuck")(why_stuck.why_stuck)
 app.command()(skip.skip)
 app.add_typer(dead_letters.app, name="dead-letters")
 app.add_typer(outcomes.app, name="outcomes")
+app.add_typer(consent.app, name="consent")
+app.add_typer(person.app, name="person")
+app.add_typer(suppress.app, name="suppress")
 app.add_typer(topics.app, name="topics")
 app.add_typer(schemas.app, name="schemas")
 app.add_typer(run.db, name="db")

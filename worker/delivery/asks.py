@@ -31,6 +31,7 @@ class Ask:
         resend: What cannot be known to have been sent is sent once more, under a new key.
         deferral: What waits, if the verdict is to defer.
         closes_at: Seconds since 1970; from then on *afterwards* holds instead of a `Send`.
+        cancelled_by: Under which names an operator may take it back.
         scope: What it counts as, under its number's caps.
         caps: How often its number may be texted.
         defers_over_cap: Over a cap it waits until it may go; otherwise it is suppressed.
@@ -55,6 +56,7 @@ class Ask:
     deferral: Callable[[Defer], Deferral] | None = None
     closes_at: float | None = None
     afterwards: Verdict | None = None
+    cancelled_by: Sequence[str] = ()
     scope: str | None = None
     caps: Sequence[Cap] = ()
     defers_over_cap: bool = False

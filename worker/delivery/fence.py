@@ -36,6 +36,7 @@ class View:
         projection_age_s: How old the knowledge of consent is; None if nothing was ever projected.
         seen: When events that routes name under `unless` happened last, by their keyed hash.
         counted: What each number got lately, or may have got.
+        cancelled: When operators took campaigns, routes and messages back.
     """
 
     now: float
@@ -49,6 +50,7 @@ class View:
     projection_age_s: float | None
     seen: Mapping[str, float] = field(default_factory=dict)
     counted: Mapping[str, Sequence[Counted]] = field(default_factory=dict)
+    cancelled: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,6 +160,8 @@ def _verdict(ask: Ask, view: View) -> Verdict:
         return Refuse(OutcomeKind.EXPIRED, Reason.EXPIRED)
     if any(view.seen.get(name, float("-inf")) >= ask.event_at for name in ask.unless):
         return Refuse(OutcomeKind.SUPERSEDED, Reason.SUPERSEDED)
+    if any(view.cancelled.get(scope, float("-inf")) >= ask.event_at for scope in ask.cancelled_by):
+        return suppress(Reason.CANCELLED)
     if isinstance(ask.verdict, Defer):
         return ask.verdict
     if ask.person is None:

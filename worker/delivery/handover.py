@@ -70,6 +70,7 @@ class Plan:
     try_again_s: float = FIRST_WAIT_S
     closes_at: datetime | None = None
     afterwards: Verdict | None = None
+    cancelled_by: Sequence[str] = ()
     scope: str | None = None
     caps: Sequence[Cap] = ()
     defers_over_cap: bool = False
@@ -201,6 +202,7 @@ class Handover:
             deferral=plan.deferral,
             closes_at=plan.closes_at.timestamp() if plan.closes_at else None,
             afterwards=plan.afterwards,
+            cancelled_by=plan.cancelled_by,
             scope=plan.scope,
             caps=plan.caps,
             defers_over_cap=plan.defers_over_cap,

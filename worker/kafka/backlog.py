@@ -1,7 +1,7 @@
 """How much a group has not finished yet, as nobody's member."""
 
 import asyncio
-from collections.abc import AsyncIterator, Collection
+from collections.abc import AsyncIterator, Collection, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 
 from aiokafka import AIOKafkaConsumer
@@ -11,9 +11,12 @@ from aiokafka.structs import TopicPartition
 
 from worker.errors import BrokerUnavailable
 from worker.kafka.clients import connection
-from worker.kafka.scanning import partitions_of
+from worker.kafka.scanning import partitions_of, scan
 from worker.kafka.topics import committed_offsets, open_admin
+from worker.records import Record
 from worker.settings import KafkaSettings
+
+MOST_PARTITIONS = 200  # of a lane; more of them than processes are of no use
 
 
 class Backlog:
@@ -39,6 +42,29 @@ class Backlog:
         except KafkaError as error:
             raise BrokerUnavailable(f"Kafka does not answer: {type(error).__name__}") from error
         return sum(max(0, ends[key] - max(committed.get(key, 0), starts[key])) for key in keys)
+
+
+async def unfinished(settings: KafkaSettings, groups: Mapping[str, str]) -> AsyncIterator[Record]:
+    """
+    Yield the records of topics that their groups have not committed yet; some of them are done all the same.
+
+    Args:
+        settings: Where Kafka is.
+        groups: By topic.
+
+    Raises:
+        BrokerUnavailable: Kafka does not answer to the end.
+    """
+    finished: dict[TopicPartition, int] = {}
+    try:
+        async with open_admin(settings) as admin:
+            for topic, group in groups.items():
+                keys = [TopicPartition(topic, number) for number in range(MOST_PARTITIONS)]
+                finished |= await committed_offsets(admin, group, keys)
+    except KafkaError as error:
+        raise BrokerUnavailable(f"Kafka does not answer: {type(error).__name__}") from error
+    async for record in scan(settings, list(groups), finished=finished):
+        yield record
 
 
 @asynccontextmanager

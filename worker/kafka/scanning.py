@@ -35,7 +35,10 @@ async def _reader(settings: KafkaSettings) -> AsyncIterator[AIOKafkaConsumer]:
 
 
 async def scan(
-    settings: KafkaSettings, topics: Collection[str], since: datetime | None = None
+    settings: KafkaSettings,
+    topics: Collection[str],
+    since: datetime | None = None,
+    finished: Mapping[TopicPartition, int] | None = None,
 ) -> AsyncIterator[Record]:
     """
     Yield the records of *topics* up to their ends as they are now, partition by partition in order.
@@ -44,6 +47,7 @@ async def scan(
         settings: Where Kafka is.
         topics: Those that do not exist are left out.
         since: Only records of that time or later, by the records' own times.
+        finished: Only records from these offsets on.
 
     Raises:
         BrokerUnavailable: Kafka does not answer, or not to the end: what was yielded by then is not all there is.
@@ -64,7 +68,7 @@ async def scan(
             found = await consumer.offsets_for_times({key: int(since.timestamp() * 1000) for key in keys})
             starts = {key: found[key].offset if found.get(key) else ends[key] for key in keys}
         for key in keys:
-            consumer.seek(key, starts[key])
+            consumer.seek(key, max(starts[key], (finished or {}).get(key, 0)))
         if settings.embedded:
             ends = await _fetched_ends(consumer, ends)
         for key in keys:

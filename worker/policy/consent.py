@@ -38,12 +38,35 @@ class DatedAct:
     at: float
 
 
+class SuppressedFor(StrEnum):
+    """Why a number must not be texted; it outlives the person's erasure."""
+
+    STOP = "stop"
+    COMPLAINT = "complaint"
+    DEAD_NUMBER = "dead_number"
+    PROVIDER_BLACKLIST = "provider_blacklist"
+    MANUAL = "manual"
+
+
+class Scope(StrEnum):
+    """What a suppression covers."""
+
+    MARKETING = "marketing"
+    EVERYTHING = "everything"
+
+
 @dataclass(frozen=True, slots=True)
 class Suppression:
-    """A person who must not be texted, by somebody's decision; `everything` covers transactional texts too."""
+    """
+    A number that must not be texted, by somebody's decision.
+
+    Attributes:
+        at: Seconds since 1970, when it was said: a STOP is lifted by what the person agrees to later, and by nothing else.
+    """
 
     scope: str
     reason: str
+    at: float = 0.0
 
 
 def check_consent(acts: Iterable[DatedAct], suppressions: Iterable[Suppression], purpose: str | None) -> Verdict:
@@ -56,7 +79,7 @@ def check_consent(acts: Iterable[DatedAct], suppressions: Iterable[Suppression],
         purpose: Of a marketing text; None for a transactional one.
     """
     acts = tuple(acts)
-    if (refused := _check_suppressions(suppressions, purpose)) is not None:
+    if (refused := _check_suppressions(suppressions, acts, purpose)) is not None:
         return refused
     blocked = _latest(acts, Act.BLOCKED, None)
     if blocked is not None and blocked >= (_latest(acts, Act.GRANTED, None) or float("-inf")):
@@ -73,13 +96,23 @@ def check_consent(acts: Iterable[DatedAct], suppressions: Iterable[Suppression],
     return Send() if granted > withdrawn else suppress(Reason.CONSENT_REVOKED)
 
 
-def _check_suppressions(suppressions: Iterable[Suppression], purpose: str | None) -> Refuse | None:
+def _check_suppressions(
+    suppressions: Iterable[Suppression], acts: Iterable[DatedAct], purpose: str | None
+) -> Refuse | None:
     for suppression in suppressions:
-        if suppression.scope == "everything":
+        if suppression.reason == SuppressedFor.DEAD_NUMBER:
+            return suppress(Reason.DEAD_NUMBER)
+        if suppression.scope == Scope.EVERYTHING:
             return suppress(Reason.BLOCKED)
-        if purpose is not None:
+        if purpose is not None and not _lifted(suppression, acts, purpose):
             return suppress(Reason.SUPPRESSED)
     return None
+
+
+def _lifted(suppression: Suppression, acts: Iterable[DatedAct], purpose: str) -> bool:
+    """Return whether the person said yes after their STOP; a complaint and an operator's decision stand."""
+    granted = _latest(acts, Act.GRANTED, purpose)
+    return suppression.reason == SuppressedFor.STOP and granted is not None and granted > suppression.at
 
 
 def _latest(acts: Iterable[DatedAct], kind: Act, purpose: str | None) -> float | None:

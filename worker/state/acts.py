@@ -11,13 +11,23 @@ from worker.state.many import among
 from worker.state.tables import consents, suppressions
 
 _ACTS = (
-    sa.select(consents.c.person, consents.c.act, consents.c.purpose, sa.func.max(consents.c.at).label("at"))
+    sa.select(
+        consents.c.person,
+        consents.c.act,
+        consents.c.purpose,
+        sa.func.max(consents.c.at).label("at"),
+        sa.literal("", sa.String).label("reason"),
+    )
     .where(among(consents.c.person, "persons"))
     .group_by(consents.c.person, consents.c.act, consents.c.purpose)
     .union_all(
-        sa.select(suppressions.c.person, sa.literal("suppressed"), suppressions.c.scope, suppressions.c.at).where(
-            among(suppressions.c.person, "persons")
-        )
+        sa.select(
+            suppressions.c.person,
+            sa.literal("suppressed"),
+            suppressions.c.scope,
+            suppressions.c.at,
+            suppressions.c.reason,
+        ).where(among(suppressions.c.person, "persons"))
     )
 )
 
@@ -30,9 +40,9 @@ async def read_acts(
     suppressed: dict[str, list[Suppression]] = defaultdict(list)
     if not persons:
         return acts, suppressed
-    for person, act, purpose, at in await connection.execute(_ACTS, {"persons": sorted(persons)}):
+    for person, act, purpose, at, reason in await connection.execute(_ACTS, {"persons": sorted(persons)}):
         if act == "suppressed":
-            suppressed[person].append(Suppression(purpose, act))
+            suppressed[person].append(Suppression(purpose, reason, at))
         else:
             acts[person].append(DatedAct(Act(act), purpose, at))
     return acts, suppressed

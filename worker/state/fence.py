@@ -11,10 +11,11 @@ from worker.delivery.accounts import Account
 from worker.delivery.asks import Ask, Reply
 from worker.delivery.fence import View, decide
 from worker.state.acts import read_acts
+from worker.state.cancelling import read_cancelled
 from worker.state.counting import read_counted
 from worker.state.database import Database
 from worker.state.ledger import Ledger
-from worker.state.tables import accounts, db_now, ledger, projections
+from worker.state.tables import accounts, cancellations, db_now, ledger, projections
 from worker.state.waiting import SeenEvents, Waiting
 
 _LOCK_ACCOUNT = sa.select(accounts).where(accounts.c.name == sa.bindparam("account")).with_for_update()
@@ -29,6 +30,7 @@ _NOW = sa.select(
     .scalar_subquery()
     .label("live_claims"),
     sa.select(sa.func.min(projections.c.caught_up_at)).scalar_subquery().label("caught_up_at"),
+    sa.select(sa.func.count()).select_from(cancellations).scalar_subquery().label("cancellations"),
 )
 
 
@@ -106,5 +108,6 @@ class FenceStore:
             suppressions=suppressed,
             seen=await self._seen.read(connection, {name for ask in asks for name in ask.unless}),
             counted=await read_counted(connection, asks),
+            cancelled=await read_cancelled(connection, asks) if now.cancellations else {},
             projection_age_s=None if now.caught_up_at is None else now.now - now.caught_up_at,
         )

@@ -206,6 +206,14 @@ handled_letters = sa.Table(
     sa.Column("at", sa.Double, nullable=False),
 )
 
+# What operators took back: messages of events up to then, by campaign, route or message.
+cancellations = sa.Table(
+    "cancellations",
+    metadata,
+    sa.Column("scope", sa.String(160), primary_key=True, comment="campaign:NAME, route:NAME or message:ID"),
+    sa.Column("at", sa.Double, nullable=False),
+)
+
 # Templates and accounts that hold until somebody releases them, because what they send is refused in a flood.
 floods = sa.Table(
     "floods",

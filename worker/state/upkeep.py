@@ -8,7 +8,7 @@ import sqlalchemy as sa
 from worker.config_files import LONGEST
 from worker.results import day_subject
 from worker.state.database import Database
-from worker.state.tables import db_now, handled_letters, person_keys, seen_events, skips
+from worker.state.tables import cancellations, db_now, handled_letters, person_keys, seen_events, skips
 
 DAY_S = 86_400.0
 # Dead letters are kept for 30 days; a day more, and nothing can need the key that sealed those which name nobody.
@@ -38,6 +38,7 @@ class Upkeep:
             # Destroys what they sealed: letters of records that nobody could be named for.
             person_keys: person_keys.c.subject.in_(_days_before(now)),
             handled_letters: handled_letters.c.at < db_now() - RECORDS_S,
+            cancellations: cancellations.c.at < db_now() - SEEN_S,
             skips: skips.c.at < db_now() - RECORDS_S,
             seen_events: seen_events.c.recorded_at < db_now() - SEEN_S,
         }

@@ -69,6 +69,11 @@ ACCOUNT_HOLDS = Counter("sms_account_holds_total", "Times an account was held.",
 CONCURRENCY_LIMIT = Gauge(
     "sms_concurrency_limit", "Requests that this process may have under way at once.", ["account"]
 )
+STOP_TO_SILENCE_S = Histogram(
+    "sms_stop_to_silence_seconds",
+    "From a withdrawal's own time until it is committed; no request starts later than an account's start window after that.",
+    buckets=LATENCY_S,
+)
 FENCE_QUEUE = Gauge("sms_fence_queue", "Messages waiting for the fence.", ["account"])
 
 LAG = Gauge("sms_lag_records", "Records not read or not finished.", ["source", "topic"])

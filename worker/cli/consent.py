@@ -1,0 +1,192 @@
+"""`consent`: who agreed to what, the proof of it, and lists from elsewhere."""
+
+import asyncio
+import csv
+import hashlib
+import sys
+import uuid
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Any, get_args
+
+import orjson
+import typer
+from pydantic import ValidationError
+
+from schemas.events.consent import ConsentGranted, ConsentRevoked, Purpose
+from worker.auditing import audit_record
+from worker.cli.options import DEFAULT_CONFIG, ConfigOption, JsonOption
+from worker.cli.people import PhoneOption, Row, masked, person_of, read_csv, read_phone
+from worker.cli.printing import console, progress
+from worker.people import Change
+from worker.policy.number import Number, parse_number
+from worker.proving import page, verdicts_at
+from worker.records import Record
+from worker.routing.decoding import first_error
+from worker.state.persons import Person, Persons
+from worker.state.projection import Projector
+from worker.tools import Tools, open_tools
+
+app = typer.Typer(help="Who agreed to what, and the proof of it.", no_args_is_help=True)
+PURPOSES: tuple[str, ...] = get_args(Purpose)
+PIECE, MOST_BAD_TOLD = 200, 20
+
+
+async def _read(config: Path, number: Number, action: str) -> Person:
+    async with open_tools(config) as tools:
+        person = person_of(number, tools.pepper)
+        await tools.sink.publish(audit_record(tools.topics, action, person=person))
+        return await Persons(tools.database, tools.people).read(person)
+
+
+@app.command()
+def show(phone: PhoneOption, as_json: JsonOption = False, config: ConfigOption = DEFAULT_CONFIG) -> None:
+    """Say what a person agreed to, withdrew, and whether each purpose is allowed now. Audited."""
+    number = read_phone(phone)
+    person, now = asyncio.run(_read(config, number, "consent.show")), datetime.now(UTC)
+    allowed = verdicts_at(person, now, PURPOSES)
+    if as_json:
+        acts = [{name: getattr(act, name) for name in act.__slots__ if name != "record"} for act in person.acts]
+        told = {"person": person.person, "allowed": allowed, "acts": acts, "suppressions": person.suppressions}
+        typer.echo(orjson.dumps(told, option=orjson.OPT_INDENT_2))
+        return
+    out = console()
+    out.print(f"[bold]{masked(number)}[/]")
+    for purpose, reason in allowed.items():
+        out.print(f"  {purpose}: {'yes' if reason is None else f'no, {reason}'}")
+    for act in person.acts:
+        when = f"{datetime.fromtimestamp(act.at, UTC):%Y-%m-%d %H:%M:%S}"
+        place = f"{act.topic}/{act.partition}/{act.offset}"
+        out.print(f"  {when}  {act.act} {act.purpose} ({act.channel}, {place})", markup=False)
+
+
+@app.command()
+def prove(
+    phone: PhoneOption,
+    at: Annotated[datetime | None, typer.Option(help="The day that is asked about; now unless said.")] = None,
+    out: Annotated[Path, typer.Option(help="Where to write the page.")] = Path("consent.html"),
+    config: ConfigOption = DEFAULT_CONFIG,
+) -> None:
+    """
+    Write a page that proves what a person had agreed to on a day: acts, wordings, withdrawals, marketing texts. Audited.
+
+    Example: `echo "06 12 34 56 78" | sms-worker consent prove --phone - --at 2026-11-01`
+    """
+    number = read_phone(phone)
+    person = asyncio.run(_read(config, number, "consent.prove"))
+    moment = (at or datetime.now(UTC)).replace(tzinfo=UTC)
+    out.write_text(page(person, masked(number), moment, PURPOSES), "utf-8")
+    typer.echo(f"{out}: {len(person.acts)} acts, {len(person.messages)} texts", err=True)
+
+
+@app.command()
+def export(config: ConfigOption = DEFAULT_CONFIG) -> None:
+    """Write every act as CSV to standard output, by the person's keyed hash: no number leaves. Audited."""
+    asyncio.run(_export(config))
+
+
+async def _export(config: Path) -> None:
+    writer = csv.writer(sys.stdout)
+    writer.writerow(("person", "act", "purpose", "at", "channel", "wording_version", "topic", "partition", "offset"))
+    async with open_tools(config) as tools:
+        await tools.sink.publish(audit_record(tools.topics, "consent.export"))
+        async for act in Persons(tools.database, tools.people).all_acts():
+            writer.writerow(act)
+
+
+@app.command()
+def revoke(
+    phone: PhoneOption,
+    purposes: Annotated[list[str] | None, typer.Option("--purpose", help="May be repeated; all unless said.")] = None,
+    block: Annotated[bool, typer.Option("--block", help="No transactional texts either.")] = False,
+    config: ConfigOption = DEFAULT_CONFIG,
+) -> None:
+    """Withdraw for a person who asked by telephone or letter: as if they had, now. Audited."""
+    if wrong := set(purposes or ()) - set(PURPOSES):
+        raise typer.BadParameter(f"found {min(wrong)!r}; there are {', '.join(PURPOSES)}", param_hint="--purpose")
+    number = read_phone(phone)
+    data = ConsentRevoked.model_validate(
+        {"recipient": {"phone": number.e164}, "purposes": purposes or (), "channel": "phone", "block": block}
+    )
+    asyncio.run(_revoke(config, number, data))
+    typer.echo(f"{masked(number)}: withdrawn", err=True)
+
+
+async def _revoke(config: Path, number: Number, data: ConsentRevoked) -> None:
+    async with open_tools(config) as tools:
+        person = person_of(number, tools.pepper)
+        told = {"person": person, "purposes": data.purposes, "block": data.block}
+        await tools.sink.publish(audit_record(tools.topics, "consent.revoke", **told))
+        change = _change(data, tools.clock.now().timestamp(), f"operator:{uuid.uuid4()}", 0)
+        await _projector(tools).project([change])
+
+
+@app.command("import")
+def import_(
+    file: Annotated[Path, typer.Argument(help="CSV; - is standard input.", allow_dash=True)],
+    config: ConfigOption = DEFAULT_CONFIG,
+) -> None:
+    """
+    Take consents over from another system. Audited; importing a file again changes nothing.
+
+    Columns: phone, purposes (parted by spaces), at (ISO 8601), channel (web, app, shop, phone, paper, sms),
+    wording_version; and optionally wording, brand, ip. Each line is kept, sealed, as the proof. Lines that cannot be
+    read are told by their number and left out; then it exits 1.
+    """
+    taken, bad = asyncio.run(_import(config, file))
+    for told in bad[:MOST_BAD_TOLD]:
+        typer.echo(told, err=True)
+    typer.echo(f"{taken} consents taken over, {len(bad)} lines left out", err=True)
+    raise typer.Exit(1 if bad else 0)
+
+
+async def _import(config: Path, file: Path) -> tuple[int, list[str]]:
+    required = ("phone", "purposes", "at", "channel", "wording_version")
+    rows, bad, taken = list(read_csv(file, required, ("wording", "brand", "ip"))), list[str](), 0
+    digest = hashlib.sha256(orjson.dumps([row.fields for row in rows])).hexdigest()[:16]
+    async with open_tools(config) as tools:
+        projector = _projector(tools)
+        with progress() as bar:
+            task = bar.add_task("taking over", total=len(rows))
+            for start in range(0, len(rows), PIECE):
+                piece = [_grant(row, file, digest) for row in rows[start : start + PIECE]]
+                bad += [one for one in piece if isinstance(one, str)]
+                good = [one for one in piece if isinstance(one, Change)]
+                if good:
+                    await projector.project(good)
+                taken += len(good)
+                bar.advance(task, len(piece))
+        await tools.sink.publish(
+            audit_record(tools.topics, "consent.import", file=digest, taken=taken, left_out=len(bad))
+        )
+    return taken, bad
+
+
+def _grant(row: Row, file: Path, digest: str) -> Change | str:
+    """Return a line as a grant, or what is wrong with it; never the number."""
+    fields, place = row.fields, f"{file}:{row.line}"
+    number = parse_number(fields["phone"])
+    if not isinstance(number, Number):
+        return f"{place}: phone: {number.reason}"
+    try:
+        at = datetime.fromisoformat(fields["at"])
+        given: dict[str, Any] = {name: value for name, value in fields.items() if value and name not in ("phone", "at")}
+        given["purposes"] = fields["purposes"].split()
+        data = ConsentGranted.model_validate({**given, "recipient": {"phone": number.e164}})
+    except ValidationError as error:
+        where, what = first_error(error)
+        return f"{place}: {where}: {what}"
+    except ValueError as error:
+        return f"{place}: at: {error}"
+    return _change(data, (at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp(), f"import:{digest}", row.line)
+
+
+def _change(data: ConsentGranted | ConsentRevoked, at: float, source: str, offset: int) -> Change:
+    """Return an act that came by no topic; its source and line stand where a record's place does."""
+    value = data.model_dump_json(exclude={"recipient"}).encode()
+    record = Record(source, 0, offset, int(at * 1000), None, value, ())
+    return Change(data, at, f"{source}:{offset}", record)
+
+
+def _projector(tools: Tools) -> Projector:
+    return Projector(tools.database, tools.people, tools.pepper)

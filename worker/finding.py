@@ -1,0 +1,73 @@
+"""What was sent to somebody or not, and why: read from the outcomes, and told in words."""
+
+from collections.abc import AsyncIterator, Collection
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+import orjson
+
+from worker.kafka.scanning import scan
+from worker.policy.told import tell
+from worker.settings import KafkaSettings
+
+
+@dataclass
+class FoundMessage:
+    """
+    A message, or an event that became none, with all that came of it in order.
+
+    Attributes:
+        name: The message's id, or the event's.
+        steps: Time, French, English.
+    """
+
+    name: str
+    event: dict[str, Any]
+    route: str | None = None
+    template: str | None = None
+    provider_ref: str | None = None
+    steps: list[tuple[str, str, str]] = field(default_factory=list)
+
+
+async def find_messages(
+    settings: KafkaSettings,
+    outcomes: str,
+    since: datetime,
+    subjects: Collection[str] = (),
+    event_id: str | None = None,
+    message_id: str | None = None,
+) -> list[FoundMessage]:
+    """
+    Return what came of messages to *subjects*, of an event, or of one message, since some time, oldest first.
+
+    Args:
+        settings: Where Kafka is.
+        outcomes: The results topic.
+        since: Nothing earlier is read; the topic keeps 30 days.
+        subjects: Keyed hashes of references to one person.
+        event_id: Of the domain event.
+        message_id: As outcomes and logs name it.
+
+    Raises:
+        BrokerUnavailable: Kafka does not answer to the end.
+    """
+    found: dict[str, FoundMessage] = {}
+    async for time, told in _outcomes(settings, outcomes, since):
+        theirs = told.get("recipient") in subjects
+        if not (theirs or told["event"]["id"] == event_id or (message_id and told.get("message_id") == message_id)):
+            continue
+        name = told.get("message_id") or told["event"]["id"]
+        its = found.setdefault(name, FoundMessage(name, told["event"], told.get("route"), told.get("template")))
+        its.provider_ref = told.get("provider_ref") or its.provider_ref
+        step = (time, *tell(told["outcome"], told.get("reason")))
+        if step[1:] not in [one[1:] for one in its.steps] or told["outcome"] == "deferred":
+            its.steps.append(step)
+    return sorted(found.values(), key=lambda one: one.steps[0][0])
+
+
+async def _outcomes(settings: KafkaSettings, topic: str, since: datetime) -> AsyncIterator[tuple[str, dict[str, Any]]]:
+    async for record in scan(settings, [topic], since):
+        envelope = orjson.loads(record.value or b"{}")
+        if "event" in envelope.get("data", {}):
+            yield envelope["time"], envelope["data"]

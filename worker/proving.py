@@ -1,0 +1,108 @@
+"""The proof of consent as a page: acts, wordings, withdrawals, and every marketing text, for an authority or the person."""
+
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from html import escape
+
+from worker.policy.consent import Act, DatedAct, Suppression, check_consent
+from worker.policy.verdicts import Refuse
+from worker.state.persons import ConsentAct, Person
+
+_STYLE = (
+    "body{font:16px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem;color:#1a1a1a}"
+    "table{border-collapse:collapse;width:100%;margin:.5rem 0 2rem}th,td{border:1px solid #bbb;padding:.35rem .6rem;"
+    "text-align:left;vertical-align:top}th{background:#f0f0f0}q{font-style:italic}.no{color:#a00}.yes{color:#060}"
+    "@media print{body{margin:0}}"
+)
+
+
+def acts_until(person: Person, at: datetime) -> list[ConsentAct]:
+    """Return what the person had done by *at*, by the acts' own times."""
+    return [act for act in person.acts if act.at <= at.timestamp()]
+
+
+def verdicts_at(person: Person, at: datetime, purposes: Iterable[str]) -> dict[str, str | None]:
+    """Return for each purpose why a text was not allowed at *at*; None where it was."""
+    acts = [DatedAct(Act(act.act), act.purpose, act.at) for act in acts_until(person, at)]
+    suppressions = [
+        Suppression(its["scope"], its["reason"], its["at"])
+        for its in person.suppressions
+        if its["at"] <= at.timestamp()
+    ]
+    answers = {purpose: check_consent(acts, suppressions, purpose) for purpose in purposes}
+    return {name: answer.reason if isinstance(answer, Refuse) else None for name, answer in answers.items()}
+
+
+def page(person: Person, who: str, at: datetime, purposes: Iterable[str]) -> str:
+    """
+    Return the proof as HTML that stands by itself.
+
+    Args:
+        person: All that is kept.
+        who: How to call the number: masked.
+        at: The day that is asked about.
+        purposes: Of consent.
+    """
+    rows = [_verdict(purpose, reason) for purpose, reason in verdicts_at(person, at, purposes).items()]
+    acts = [_act(act) for act in acts_until(person, at)]
+    sent = [_sent(told) for told in person.messages if str(told.get("counts_as", "")).startswith("marketing:")]
+    stops = [
+        f"<tr><td>{_time(s['at'])}</td><td>{escape(s['scope'])}</td><td>{escape(s['reason'])}</td></tr>"
+        for s in person.suppressions
+    ]
+    return (
+        f'<!doctype html><html lang="en"><meta charset="utf-8"><title>Proof of consent</title><style>{_STYLE}</style>'
+        f"<h1>Proof of consent</h1><p>Number {escape(who)}, person {escape(person.person)}.<br>"
+        f"As of {escape(at.isoformat(timespec='minutes'))}; printed {datetime.now(UTC):%Y-%m-%d %H:%M} UTC.</p>"
+        + _table("Allowed on that day", ("purpose", "answer"), rows)
+        + _table(
+            "What the person did",
+            ("when", "act", "purpose", "how", "wording", "source", "record"),
+            acts,
+        )
+        + _table("Suppressions", ("when", "scope", "reason"), stops)
+        + _table(
+            "Marketing texts sent, or that may have been", ("when", "purpose", "template, version", "outcome"), sent
+        )
+        + "<p>A consent counts only if it is later than every withdrawal (GDPR, art. 7). Each act stands at a place "
+        "of a Kafka topic; the record itself is kept, encrypted, beside it.</p></html>"
+    )
+
+
+def _table(title: str, headings: Iterable[str], rows: Iterable[str]) -> str:
+    head = "".join(f"<th>{escape(heading)}</th>" for heading in headings)
+    body = "".join(rows) or "<tr><td>nothing</td></tr>"
+    return f"<h2>{escape(title)}</h2><table><tr>{head}</tr>{body}</table>"
+
+
+def _verdict(purpose: str, reason: str | None) -> str:
+    answer = '<td class="yes">yes</td>' if reason is None else f'<td class="no">no: {escape(reason)}</td>'
+    return f"<tr><td>{escape(purpose)}</td>{answer}</tr>"
+
+
+def _act(act: ConsentAct) -> str:
+    record = act.record or {}
+    wording = record.get("wording")
+    told = [
+        _time(act.at),
+        escape(act.act),
+        escape("all" if act.purpose == "*" else act.purpose),
+        escape(", ".join(str(one) for one in (act.channel, record.get("brand"), record.get("ip")) if one)),
+        (f"<q>{escape(str(wording))}</q><br>" if wording else "")
+        + escape(f"version {act.wording_version}" if act.wording_version else ""),
+        escape(f"{act.topic} / {act.partition} / {act.offset}"),
+        "kept" if act.record is not None else "erased with the person's key",
+    ]
+    return "<tr>" + "".join(f"<td>{one}</td>" for one in told) + "</tr>"
+
+
+def _sent(told: dict[str, object]) -> str:
+    purpose = str(told["counts_as"]).split(":")[1]
+    template = f"{told.get('template', '?')}, {told.get('template_version', '?')}"
+    outcome = str(told.get("outcome") or told["state"])
+    when = _time(float(str(told["claimed_at"])))
+    return f"<tr><td>{when}</td><td>{escape(purpose)}</td><td>{escape(template)}</td><td>{escape(outcome)}</td></tr>"
+
+
+def _time(at: float) -> str:
+    return f"{datetime.fromtimestamp(at, UTC):%Y-%m-%d %H:%M:%S} UTC"
