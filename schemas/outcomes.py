@@ -34,7 +34,7 @@ class OutcomeEvent(Contract):
 
 
 class OutcomeOrigin(Contract):
-    """The record of a lane that an outcome came of."""
+    """A record: of a lane, that an outcome came of; or of the control intake, that allowed it."""
 
     topic: str
     partition: int
@@ -50,6 +50,9 @@ class OutcomeData(Contract):
         recipient: Keyed hash, the same for every outcome of one person under one reference.
         country: ISO 3166 of the number, where it is known.
         template_version: Hash of the template's content.
+        policy_version: Hash of policy.yaml's content.
+        check: Which check decided, where the outcome is not `accepted`.
+        consent: The record of the consent that allowed a marketing text.
         provider_ref: The provider's ticket; its delivery reports name it.
         cost: What the provider says it charged, in *currency*.
         submitted_at: When the provider's answer arrived.
@@ -65,6 +68,9 @@ class OutcomeData(Contract):
     route: str | None = None
     template: str | None = None
     template_version: str | None = None
+    policy_version: str | None = None
+    check: str | None = None
+    consent: OutcomeOrigin | None = None
     campaign: str | None = None
     category: Category | None = None
     lane: Lane | None = None

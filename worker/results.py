@@ -31,6 +31,9 @@ class Facts:
     """What an outcome tells beside its message; each field as in `schemas.outcomes.OutcomeData`."""
 
     template_version: str | None = None
+    policy_version: str | None = None
+    check: str | None = None
+    consent: Mapping[str, Any] | None = None
     country: str | None = None
     encoding: str | None = None
     segments: int | None = None

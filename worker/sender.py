@@ -26,7 +26,7 @@ from worker.floods import Floods
 from worker.messages import deferred, read_message, written
 from worker.people import Found
 from worker.policy.checking import Checked, Checking
-from worker.policy.verdicts import Defer, Reason, Verdict
+from worker.policy.verdicts import CHECK_OF, Defer, Reason, Refuse, Send, Verdict
 from worker.progress import Step, at
 from worker.records import Outgoing, Place, Record
 from worker.results import Facts, Outcomes
@@ -200,6 +200,9 @@ class Sender:
         text, handover = checked.text, self._handovers[message.category]
         return Facts(
             template_version=self._checking.version(message),
+            policy_version=self._checking.policy_version,
+            check=CHECK_OF.get(verdict.reason) if isinstance(verdict, Refuse | Defer) else None,
+            consent=verdict.consent._asdict() if isinstance(verdict, Send) and verdict.consent else None,
             country=checked.number.country if checked.number else None,
             encoding=text.segmentation.encoding if text else None,
             segments=text.segmentation.segments if text else None,

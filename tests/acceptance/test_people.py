@@ -96,7 +96,7 @@ async def test_consents_are_shown_proved_taken_over_and_withdrawn(servers, tmp_p
         await world.people(1)
         async with world.process():
             await world.publish("promotion.announced", recipients=[{"contact_id": "c-0"}])
-            await world.outcomes(1)
+            outcomes = await world.outcomes(1)
             file = tmp_path / "consents.csv"
             head = "phone,purposes,at,channel,wording_version,wording,brand"
             good = f"{PHONE(7)},offers invitations,2026-03-01T10:00:00Z,shop,v2,<b>Oui</b> je veux des offres,BOUTIQUE"
@@ -133,6 +133,9 @@ async def test_consents_are_shown_proved_taken_over_and_withdrawn(servers, tmp_p
     assert 'class="yes"' not in early.read_text()
     assert PHONE(7) not in html
     assert "promotion_loyal, " in sold.read_text()
+    (sent,) = [one for its in outcomes.values() for one in its if one["outcome"] == "accepted"]
+    assert sent["consent"]["topic"] == "customers.events"
+    assert sent["policy_version"]
     assert exported.splitlines()[0].startswith("person,act,purpose,at")
     assert "+33" not in exported
     assert person["contacts"][0]["phone"] == PHONE(0)

@@ -121,15 +121,22 @@ def test_marketing_waits_while_consent_is_not_known_late_enough() -> None:
         pytest.param([("blocked", "*", 2)], [], None, "blocked", id="a full block stops transactional texts"),
         pytest.param([("revoked", "*", 2)], [], None, None, id="a STOP does not"),
         pytest.param([("granted", "offers", 1), ("blocked", "*", 2)], [], "offers", "blocked", id="and marketing"),
-        pytest.param([("granted", "offers", 1)], [("marketing", "stop")], "offers", "suppressed", id="on the STOP list"),
-        pytest.param([], [("marketing", "stop")], None, None, id="the STOP list covers marketing"),
-        pytest.param([], [("everything", "manual")], None, "blocked", id="suppressed whole"),
+        pytest.param([("granted", "offers", 1)], [("marketing", "stop", 2)], "offers", "suppressed", id="on the STOP list"),
+        pytest.param([("granted", "offers", 2)], [("marketing", "stop", 2)], "offers", "suppressed", id="at the same time: STOP"),
+        pytest.param([("granted", "offers", 3)], [("marketing", "stop", 2)], "offers", None, id="agreed after the STOP"),
+        pytest.param([("granted", "invitations", 3)], [("marketing", "stop", 2)], "offers", "suppressed", id="to something else"),
+        pytest.param([("granted", "offers", 3)], [("marketing", "complaint", 2)], "offers", "suppressed", id="a complaint stands"),
+        pytest.param([("granted", "offers", 3)], [("marketing", "manual", 2)], "offers", "suppressed", id="and an operator's word"),
+        pytest.param([("granted", "offers", 3)], [("everything", "dead_number", 2)], "offers", "dead_number", id="a dead number"),
+        pytest.param([], [("everything", "dead_number", 2)], None, "dead_number", id="whatever is to be sent there"),
+        pytest.param([], [("marketing", "stop", 2)], None, None, id="the STOP list covers marketing"),
+        pytest.param([], [("everything", "manual", 2)], None, "blocked", id="suppressed whole"),
     ],
 )  # fmt: skip
 def test_consent_decides_in_the_fence(acts, suppressions, purpose, reason) -> None:
     its = ask(purpose=purpose, lane=Lane.MARKETING if purpose else Lane.TRANSACTIONAL)
     read = {"p-1": [DatedAct(Act(act), what, at) for act, what, at in acts]}
-    listed = {"p-1": [Suppression(scope, why) for scope, why in suppressions]}
+    listed = {"p-1": [Suppression(scope, why, at) for scope, why, at in suppressions]}
 
     (reply,) = decided(its, acts=read, suppressions=listed).replies
 

@@ -149,3 +149,26 @@ def test_problems_as_sarif_have_their_lines(tmp_path) -> None:
     assert (first["level"], place["artifactLocation"]["uri"]) == ("error", str(path))
     assert place["region"]["startLine"] == path.read_text()[: path.read_text().index("lien")].count("\n")
     assert values_to_try(CONFIGURATION.templates.by_id["otp_code"], {})
+
+
+def test_a_preview_shows_each_language_with_its_borders_and_what_costs_most(tmp_path) -> None:
+    def run(*words: str):
+        return CliRunner().invoke(app, ["preview", *words, "--config", str(SHIPPED)])
+
+    shown = run("order_shipped")
+    foreign = run("order_shipped", "--value", "first_name=Владимир")
+    file = tmp_path / "p.html"
+    written = run("promotion", "--html", str(file))
+    wrong, unknown = run("order_shiped"), run("order_shipped", "--value", "nickname=x")
+
+    assert shown.exit_code == foreign.exit_code == written.exit_code == 0, shown.output
+    assert "BOUTIQUE" in shown.stdout
+    assert "1 segment" in shown.stdout
+    assert "UCS-2, 2 segments" in shown.stdout  # with a name in another script
+    assert "GSM-7, 1 segment" in " ".join(foreign.stdout.split())  # it was shortened to nothing
+    page = file.read_text()
+    assert "<h1>promotion</h1>" in page
+    assert page.count('class="phone"') == 2
+    assert "BOUTIQUEPUB" in page
+    assert "did you mean 'order_shipped'?" in str(wrong.exception)
+    assert "is no variable of order_shipped" in str(unknown.exception)

@@ -17,6 +17,7 @@ from worker.cli import (
     lint_text,
     outcomes,
     person,
+    preview,
     run,
     sandbox,
     schemas,
@@ -48,6 +49,7 @@ app.command()(explain.explain)
 app.command()(find.find)
 app.command()(cancel.cancel)
 app.command()(segments.segments)
+app.command()(preview.preview)
 app.command("lint-text")(lint_text.lint_text)
 app.command("send-test")(send_test.send_test)
 app.command()(sandbox.sandbox)

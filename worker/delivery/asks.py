@@ -64,12 +64,19 @@ class Ask:
 
 @dataclass(frozen=True, slots=True)
 class Claimed:
-    """The HTTP call may start, within the account's start window since *asked_at* (monotonic); *entry* is the row."""
+    """
+    The HTTP call may start, within the account's start window since *asked_at* (monotonic).
+
+    Attributes:
+        entry: The row as it was written.
+        verdict: With the consent that allows it.
+    """
 
     attempt: int
     holder: str
     asked_at: float = 0.0
     entry: Entry | None = field(default=None, compare=False)
+    verdict: Verdict | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -150,7 +150,7 @@ def _decide_one(
     claimed = claim(before, ask.holder, name, view.now, account.lease_s)
     if ask.person is not None and ask.scope is not None:
         claimed = replace(claimed, person=ask.person, scope=ask.scope, claimed_at=view.now)
-    return Claimed(claimed.attempt, ask.holder, entry=claimed), [claimed]
+    return Claimed(claimed.attempt, ask.holder, entry=claimed, verdict=verdict), [claimed]
 
 
 def _verdict(ask: Ask, view: View) -> Verdict:
@@ -171,13 +171,13 @@ def _verdict(ask: Ask, view: View) -> Verdict:
         return verdict
     if ask.afterwards is not None and view.now >= (ask.closes_at or 0.0):  # it waited for its turn past closing time
         return ask.afterwards
-    return _under_caps(ask, view)
+    return _over_cap(ask, view) or verdict
 
 
-def _under_caps(ask: Ask, view: View) -> Verdict:
+def _over_cap(ask: Ask, view: View) -> Verdict | None:
     free = free_at(ask.caps, view.counted.get(ask.person or "", ()), ask.message_id, view.now)
     if free is None:
-        return Send()
+        return None
     if not ask.defers_over_cap or free >= ask.expires_at:
         return suppress(Reason.CAP_REACHED)
     return Defer(datetime.fromtimestamp(free, UTC), Reason.CAP_REACHED)

@@ -133,6 +133,10 @@ async def _wait_for_the_end(seen: Seen, events: int, deadline: float) -> None:
     quiet = 0
     while quiet < 2 and time.monotonic() < deadline:
         await asyncio.sleep(0.6)
-        done = seen.records_read >= events and seen.messages_routed <= seen.messages_read and seen.waiting == 0
+        done = (
+            seen.records_read >= events
+            and seen.messages_routed <= seen.messages_read
+            and seen.waiting == seen.until_morning
+        )
         ended = sum(seen.concluded.values()) + seen.lane_letters
         quiet = quiet + 1 if done and ended > 0 else 0

@@ -60,6 +60,7 @@ class Customer:
     locale: str
     attributes: dict[str, Any]
     purposes: list[str] = field(default_factory=list)
+    sleeps: bool = False
 
 
 class Shop:
@@ -82,13 +83,14 @@ class Shop:
         }
         purposes = [purpose for purpose in PURPOSES if draw.random() < 0.75]
         name = draw.choice(ENGLISH if english else FRENCH)
-        return Customer(f"c-{number}", phone, name, "en-GB" if english else "fr", attributes, purposes)
+        locale, sleeps = "en-GB" if english else "fr", 40 <= number < 46
+        return Customer(f"c-{number}", phone, name, locale, attributes, purposes, sleeps)
 
     def morning(self) -> Iterator[Published]:
         """Who the customers are, and what they agreed to."""
         for customer in self.customers:
             card = {"contact_id": customer.id, "phone": customer.phone, "first_name": customer.first_name}
-            card["zone"] = zone_at(12)
+            card["zone"] = zone_at(2 if customer.sleeps else 12)  # for them offers wait until the morning
             yield self._event(
                 "contact.updated", customer.id, {**card, "locale": customer.locale, "attributes": customer.attributes}
             )
@@ -124,6 +126,7 @@ class Shop:
                 yield from self._appointment(self._random.choice(self.customers), str(number))
             if number % 12 == 5:
                 yield self._broken(number // 12)
+        yield from self._odd(self.customers[60])
 
     def changes_of_mind(self, people: int = 12) -> Iterator[Published]:
         """Some of those who still wait for an offer withdraw; one wants no text at all any more."""
@@ -179,6 +182,14 @@ class Shop:
         change = self._random.choice(["appointment.rescheduled", "appointment.cancelled", "appointment.reminder_due"])
         yield self._event(change, customer.id, {**base, "starts_at": self._in_days(4)})
 
+    def _odd(self, customer: Customer) -> Iterator[Published]:
+        """A code that comes ten minutes late, and an offer that somebody wrote into a delivery note."""
+        who = {"phone": customer.phone, "locale": customer.locale}
+        late = datetime.now(UTC) - timedelta(minutes=10)
+        yield self._event("otp.requested", customer.id, {"recipient": who, "code": "000000"}, late)
+        note = {"order_id": "3999", "place": "-20 % AVEC LE CODE NOEL"}
+        yield self._event("order.delivered", customer.id, {"recipient": {"contact_id": customer.id}, **note})
+
     def _broken(self, kind: int) -> Published:
         """Return a record as a careless emitter writes it."""
         good = self._event("order.shipped", "c-50", {"order_id": "1", "recipient": {"contact_id": "c-50"}})
@@ -193,7 +204,7 @@ class Shop:
         value, headers, what = broken[kind % len(broken)]
         return Published("orders.events", "c-50", value, headers, f"order.shipped {what}")
 
-    def _event(self, event_type: str, key: str, data: dict[str, Any]) -> Published:
+    def _event(self, event_type: str, key: str, data: dict[str, Any], at: datetime | None = None) -> Published:
         """Return an event in binary mode, or in structured mode for every third."""
         self._count += 1
         attributes = {
@@ -201,7 +212,7 @@ class Shop:
             "id": f"e-{self._count}",
             "source": SOURCE,
             "type": event_type,
-            "time": datetime.now(UTC).isoformat(),
+            "time": (at or datetime.now(UTC)).isoformat(),
         }
         if self._count % 3 == 0:
             value = json.dumps({**attributes, "datacontenttype": "application/json", "data": data}).encode()

@@ -73,7 +73,11 @@ def sums(seen: Seen) -> tuple[bool, list[str]]:
     )
     rest = [("waiting", seen.waiting), ("dead letters", seen.lane_letters)]
     messages = f"{seen.messages_routed} messages = " + " + ".join(f"{count} {kind}" for kind, count in [*ends, *rest])
-    holds = seen.records_read == became.total() and seen.messages_routed <= seen.messages_read and seen.waiting == 0
+    holds = (
+        seen.records_read == became.total()
+        and seen.messages_routed <= seen.messages_read
+        and seen.waiting == seen.until_morning
+    )
     return holds, [records, messages]
 
 

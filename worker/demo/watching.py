@@ -24,6 +24,7 @@ class Seen:
     Attributes:
         outcomes: By category, outcome and reason, each message once; one that was deferred stands there too.
         became: Records by what became of them, as the worker counts.
+        until_morning: Offers that wait for the recipient's own morning: longer than anybody watches.
         texts: The last texts, as phones show them.
     """
 
@@ -35,6 +36,7 @@ class Seen:
     messages_read: int = 0
     concluded: Counter[str] = field(default_factory=Counter)
     lane_letters: int = 0
+    until_morning: int = 0
     texts: deque[dict[str, Any]] = field(default_factory=lambda: deque(maxlen=6))
     provider: dict[str, Any] = field(default_factory=dict)
     cost: float = 0.0
@@ -101,5 +103,6 @@ def read_metrics(text: str, seen: Seen) -> None:
     seen.messages_read = total("sms_messages_read_total", "lane").total()
     told = total("sms_outcomes_total", "outcome")
     seen.concluded = Counter({kind: told[kind] for kind in TERMINAL if told[kind]})
+    seen.until_morning = total("sms_messages_waiting", "reason")["outside_hours"]
     letters = total("sms_dead_letters_total", "stage")
     seen.lane_letters = letters.total() - letters["router"]

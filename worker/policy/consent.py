@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 
-from worker.policy.verdicts import Reason, Refuse, Send, Verdict, suppress
+from worker.policy.verdicts import ConsentPlace, Reason, Refuse, Send, Verdict, suppress
 
 ALL_PURPOSES = "*"
 
@@ -31,11 +31,13 @@ class DatedAct:
     Attributes:
         purpose: Of the consent, or `*` for all.
         at: Seconds since 1970, by the event's own time.
+        place: Of its record.
     """
 
     act: Act
     purpose: str
     at: float
+    place: ConsentPlace | None = None
 
 
 class SuppressedFor(StrEnum):
@@ -93,7 +95,10 @@ def check_consent(acts: Iterable[DatedAct], suppressions: Iterable[Suppression],
         (act.at for act in acts if act.act is not Act.GRANTED and act.purpose in (purpose, ALL_PURPOSES)),
         default=float("-inf"),
     )
-    return Send() if granted > withdrawn else suppress(Reason.CONSENT_REVOKED)
+    if granted <= withdrawn:
+        return suppress(Reason.CONSENT_REVOKED)
+    its = max((act for act in acts if act.act is Act.GRANTED and act.purpose == purpose), key=lambda act: act.at)
+    return Send(its.place)
 
 
 def _check_suppressions(

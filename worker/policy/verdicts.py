@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
+from typing import NamedTuple
 
 from schemas.outcomes import OutcomeKind
 
@@ -38,9 +39,24 @@ class Reason(StrEnum):
     NO_ROUTE = "no_route"
 
 
+class ConsentPlace(NamedTuple):
+    """Where the record of the consent stands that allowed a text; its seal is kept as proof."""
+
+    topic: str
+    partition: int
+    offset: int
+
+
 @dataclass(frozen=True, slots=True)
 class Send:
-    """Nothing known so far speaks against it."""
+    """
+    Nothing known so far speaks against it.
+
+    Attributes:
+        consent: What allowed it, where consent was needed.
+    """
+
+    consent: ConsentPlace | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,3 +91,34 @@ Verdict = Send | Refuse | Defer
 def suppress(reason: Reason) -> Refuse:
     """Return a `suppressed` with its reason."""
     return Refuse(OutcomeKind.SUPPRESSED, reason)
+
+
+# Which check a reason comes of; the folder's module of that name, or the place that is said.
+CHECK_OF: dict[Reason, str] = {
+    Reason.EXPIRED: "expiry",
+    Reason.DELAYED: "timing",
+    Reason.UNKNOWN_TEMPLATE: "template",
+    Reason.SUPERSEDED: "unless",
+    Reason.REDRIVEN: "operator",
+    Reason.FLOOD: "flood",
+    Reason.TRY_AGAIN: "provider",
+    Reason.OUTSIDE_HOURS: "hours",
+    Reason.CAP_REACHED: "caps",
+    Reason.CANCELLED: "operator",
+    Reason.UNKNOWN_CONTACT: "contact",
+    Reason.ERASED: "contact",
+    Reason.INVALID_NUMBER: "number",
+    Reason.NOT_MOBILE: "number",
+    Reason.COUNTRY_NOT_SERVED: "number",
+    Reason.NOT_ON_ALLOW_LIST: "delivery",
+    Reason.BLOCKED: "consent",
+    Reason.DEAD_NUMBER: "suppression",
+    Reason.SUPPRESSED: "suppression",
+    Reason.NO_CONSENT: "consent",
+    Reason.CONSENT_REVOKED: "consent",
+    Reason.RECIPIENT_REFUSED: "provider",
+    Reason.IN_DOUBT: "provider",
+    Reason.ALREADY_SEEN: "provider",
+    Reason.NO_ROUTE_MATCHED: "route",
+    Reason.NO_ROUTE: "route",
+}

@@ -33,7 +33,7 @@ def check_texts(
             place = ("text", locale)
             try:
                 body = _sample(template, locale, stop)
-                worst = worst_case(template, locale, values_to_try(template, bounds), _free(bounds), stop)
+                worst = worst_case(template, locale, values_to_try(template, bounds), free_of(bounds), stop)
             except PermanentError as error:
                 yield file.problem(place, str(error))
                 continue
@@ -92,7 +92,8 @@ def sample_values(template: Template) -> dict[str, Any]:
     return {name: sample_of(template, name) for name in template.variables}
 
 
-def _free(bounds: Mapping[str, Bound]) -> list[str]:
+def free_of(bounds: Mapping[str, Bound]) -> list[str]:
+    """Return the variables that may hold any script."""
     return [name for name, bound in bounds.items() if bound.free]
 
 

@@ -134,7 +134,9 @@ class BatchedSettler:
             claimed=claimed.entry,
             answer=submitted.answer,
             burns=plan.refusals_burn,
-            outcome=lambda kind: plan.outcome(kind, _reason_of(kind, submitted), submitted, plan.verdict),
+            outcome=lambda kind: plan.outcome(
+                kind, _reason_of(kind, submitted), submitted, claimed.verdict or plan.verdict
+            ),
             final=submitted.is_final,
         )
         return await (self._urgent if plan.lane is Lane.URGENT else self._others).ask(settlement)

@@ -1,0 +1,125 @@
+"""A template as people will see it: each language with its samples, counted and priced."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from html import escape
+
+from worker.content.composing import Text, compose
+from worker.content.segments import EXTENSION, not_gsm
+from worker.content.templates import Template
+from worker.content.worst_case import Worst, worst_case
+from worker.delivery.accounts import Account
+from worker.errors import ConfigurationError, PermanentError, Problem
+from worker.routing.loading import Configuration
+from worker.routing.table import nearest
+from worker.routing.texts import bounds_in, free_of, sample_values, values_to_try
+
+_STYLE = (
+    "body{font:16px/1.5 system-ui,sans-serif;margin:2rem;background:#f4f4f6;color:#1a1a1a}"
+    "main{display:flex;flex-wrap:wrap;gap:2rem}"
+    ".phone{width:19rem;border:.6rem solid #222;border-radius:2rem;background:#fff;padding:1.2rem;min-height:22rem}"
+    ".from{text-align:center;color:#555;margin:0 0 1rem}.bubble{background:#e6e6ea;border-radius:1rem;padding:.7rem 1rem;"
+    "white-space:pre-wrap;overflow-wrap:anywhere}.cut{border-left:3px solid #c00;margin:0 .15rem}.dear{background:#ffd9d9}"
+    "dl{font-size:.9rem}dt{font-weight:600}dd{margin:0 0 .3rem}"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Preview:
+    """
+    A text of a template.
+
+    Attributes:
+        dear: Characters that cost most: those that force UCS-2, else those that count twice.
+        worst: The longest that it can become.
+        price: Of the sample, in the account's currency; None if the account names none.
+    """
+
+    locale: str
+    text: Text
+    dear: tuple[str, ...]
+    worst: Worst
+    price: float | None
+
+
+def preview(configuration: Configuration, name: str, values: Mapping[str, str]) -> list[Preview]:
+    """
+    Return a template's texts in each of its languages.
+
+    Args:
+        configuration: Whole and valid.
+        name: The template's id.
+        values: Variables that take another value than their sample.
+
+    Raises:
+        ConfigurationError: There is no such template or variable, or the values do not fit it.
+    """
+    template = configuration.templates.by_id.get(name)
+    if template is None:
+        raise ConfigurationError([Problem("templates", None, name, nearest(name, configuration.templates.by_id))])
+    if unknown := sorted(set(values) - set(template.variables)):
+        told = f"is no variable of {name}; {nearest(unknown[0], template.variables)}"
+        raise ConfigurationError([Problem("--value", None, unknown[0], told)])
+    account = configuration.accounts.of(template.category)[1]
+    return [_preview(configuration, name, template, account, locale, values) for locale in template.text]
+
+
+def _preview(
+    configuration: Configuration,
+    name: str,
+    template: Template,
+    account: Account,
+    locale: str,
+    values: Mapping[str, str],
+) -> Preview:
+    stop, bounds = account.stop_mention, bounds_in(configuration.table, name, template)
+    try:
+        text = compose(template, {**sample_values(template), **values}, locale=locale, zone=None, stop=stop)
+        worst = worst_case(template, locale, values_to_try(template, bounds), free_of(bounds), stop)
+    except PermanentError as error:
+        raise ConfigurationError([configuration.templates.files[name].problem(("text", locale), str(error))]) from error
+    dear = tuple(not_gsm(text.body)) or tuple(c for c in dict.fromkeys(text.body) if c in EXTENSION)
+    each = account.price_per_segment
+    return Preview(locale, text, dear, worst, None if each is None else each * text.segmentation.segments)
+
+
+def told(one: Preview) -> list[tuple[str, str]]:
+    """Return what is to be said of a text: name and value."""
+    cut, worst = one.text.segmentation, one.worst
+    said = [
+        ("language", one.locale),
+        ("this sample", f"{cut.units} characters, {cut.encoding}, {cut.segments} segment{'s'[: cut.segments > 1]}"),
+        ("at the longest", f"{worst.cut.units} characters, {worst.cut.encoding}, {worst.cut.segments} segments"),
+    ]
+    if worst.in_other_script is not None:
+        other = worst.in_other_script
+        said.append(("with a name in another script", f"{other.encoding}, {other.segments} segments"))
+    if one.dear:
+        why = "forces UCS-2" if cut.encoding == "UCS-2" else "counts twice"
+        said.append(("the dearest character", f"{one.dear[0]} {why}"))
+    said.append(("price", "the account names none" if one.price is None else f"{one.price:.3f}"))
+    return said
+
+
+def page(name: str, previews: list[Preview]) -> str:
+    """Return the texts as an HTML page that stands by itself."""
+    phones = "".join(
+        f'<section><div class="phone"><p class="from">{escape(one.text.sender)}</p>'
+        f'<div class="bubble">{_bubble(one)}</div></div>'
+        f"<dl>{''.join(f'<dt>{escape(key)}</dt><dd>{escape(value)}</dd>' for key, value in told(one))}</dl></section>"
+        for one in previews
+    )
+    return (
+        f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{escape(name)}</title><style>{_STYLE}</style>'
+        f"<h1>{escape(name)}</h1><main>{phones}</main></html>"
+    )
+
+
+def _bubble(one: Preview) -> str:
+    """Return the text with its borders and its dearest character marked."""
+    parts = one.text.segmentation.parts(one.text.body)
+    marked = [
+        "".join(f'<span class="dear">{escape(c)}</span>' if c in one.dear else escape(c) for c in part)
+        for part in parts
+    ]
+    return '<span class="cut"></span>'.join(marked)
