@@ -27,6 +27,7 @@ VOLATILE = {
     "submitted_at",
     "provider_ref",
     "template_version",
+    "policy_version",
     "partition",
 }
 
