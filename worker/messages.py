@@ -11,10 +11,13 @@ from uuid import UUID
 import orjson
 from pydantic import BaseModel, ValidationError
 
-from schemas.events import Recipient
+from schemas.events import EventData, Recipient
 from schemas.messages import Category, EventRef, Lane, Message
 from worker.content.templates import Template
+from worker.delivery.superseding import LATER
 from worker.errors import DeadLetterReason, PermanentError
+from worker.people import Contact
+from worker.policy.hours import zone_for
 from worker.policy.number import Number, parse_number
 from worker.records import Outgoing, Record
 from worker.routing.decoding import Event, first_error
@@ -118,16 +121,19 @@ def make_message(
     pepper: Pepper,
     *,
     unresolved: str | None,
+    contact: Contact | None = None,
     replays: int = 0,
 ) -> Message:
     """
-    Return the message for one recipient of one route; *data* is what `sealed_data` gave.
+    Return the message for one recipient of one route; *data* is what `sealed_data` gave, *contact* is who is known.
 
     Raises:
         PermanentError: The event has no usable time where the route looks for one.
     """
     recipient, typed = addressee.recipient, event.data
-    not_before = route.not_before(event.time, typed) if typed else None
+    phone, zone = (contact.phone, contact.zone) if contact else (None, None)
+    lives_in = zone_for(recipient.phone or phone, recipient.zone or zone)
+    not_before = route.not_before(event.time, typed, lives_in) if typed else None
     body = orjson.dumps(
         {"phone": recipient.phone, "locale": recipient.locale, "zone": recipient.zone, "data": data},
     )
@@ -146,7 +152,7 @@ def make_message(
         contact=addressee.is_contact,
         expires_at=max(not_before or event.time, event.time) + route.template.time_to_live,
         not_before=not_before,
-        unless=names_of(route.row.unless, typed, pepper) if typed else (),
+        unless=_superseding(route, event.type, typed, pepper) if typed else (),
         unresolved=unresolved,
         step=0,
         waiting_for=None,
@@ -155,6 +161,12 @@ def make_message(
         traceparent=event.traceparent,
         sealed=base64.b64encode(key.seal(body)).decode(),
     )
+
+
+def _superseding(route: Route, event_type: str, data: EventData, pepper: Pepper) -> tuple[str, ...]:
+    others = [one for one in route.row.unless if one.type != event_type]
+    same = [one for one in route.row.unless if one.type == event_type]
+    return names_of(others, data, pepper) + tuple(f"{LATER}{name}" for name in names_of(same, data, pepper))
 
 
 def _trusted(model: type[ModelT], **values: Any) -> ModelT:

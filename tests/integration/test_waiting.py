@@ -181,6 +181,41 @@ async def test_a_reminder_waits_its_time_unless_the_cart_became_an_order_before_
     assert datetime.fromisoformat(reminder.at).timestamp() >= began + 8
 
 
+async def test_an_appointment_that_is_cancelled_or_moved_kills_or_moves_its_reminder(servers, tmp_path) -> None:
+    unless = "unless: [{type: appointment.cancelled, correlate: data.appointment_id}, {type: appointment.rescheduled, correlate: data.appointment_id}]"
+    rest = f"template: appointment_reminder, at: data.starts_at - 24h, {unless}"
+    async with open_world(tmp_path, **servers) as world:
+        routes = world.config / "routes.yaml"
+        added = [
+            f"- {{id: reminder-{kind}, event: appointment.{kind}, {rest}}}\n" for kind in ("booked", "rescheduled")
+        ]
+        routes.write_text(routes.read_text() + "".join(added))
+        await world.people(3)
+        async with world.worker() as worker:
+            while not all(worker.readiness().values()):
+                await asyncio.sleep(0.1)
+
+            async def tell(kind: str, number: int, in_s: float) -> None:
+                starts_at = (datetime.now(UTC) + timedelta(hours=24, seconds=in_s)).isoformat()
+                who = {"contact_id": f"c-{number}"}
+                await world.publish(f"appointment.{kind}", who, appointment_id=f"a-{number}", starts_at=starts_at)
+
+            for number in range(3):
+                await tell("booked", number, 8)
+            await world.read("sms.outcomes", lambda found: sum(b"delayed" in one.value for one in found) >= 3)
+            await tell("cancelled", 1, 8)
+            await tell("rescheduled", 2, 14)
+            outcomes = await world.outcomes(3 + 1 + 1 + 4, 60)
+
+    ended = [
+        (its[-1]["route"], its[-1]["outcome"]) for its in outcomes.values() if its[-1]["route"].startswith("reminder")
+    ]
+    assert sorted(ended) == [
+        ("reminder-booked", "accepted"), ("reminder-booked", "superseded"), ("reminder-booked", "superseded"),
+        ("reminder-rescheduled", "accepted"),
+    ]  # fmt: skip
+
+
 async def test_a_template_of_the_next_version_is_waited_for_then_a_dead_letter(servers, tmp_path) -> None:
     async with open_world(tmp_path, **servers, settings={"waiting": {"unknown_template_s": 3}}) as world:
         its = message(template="order_teleported", expires_at=datetime.now(UTC) + timedelta(hours=1))

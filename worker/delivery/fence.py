@@ -16,6 +16,7 @@ from worker.delivery.accounts import Account
 from worker.delivery.asks import Ask, Busy, Claimed, Deferred, IdReused, Reply, Settled, Wait
 from worker.delivery.deferrals import Deferral
 from worker.delivery.ledger import Entry, State, claim, conclude, defer, give_up_on, is_doubtful, may_ask_again
+from worker.delivery.superseding import is_superseded
 from worker.policy.caps import Counted, free_at
 from worker.policy.consent import DatedAct, Suppression, check_consent
 from worker.policy.verdicts import Defer, Reason, Refuse, Send, Verdict, suppress
@@ -158,7 +159,7 @@ def _verdict(ask: Ask, view: View) -> Verdict:
         return ask.verdict
     if view.now >= ask.expires_at:
         return Refuse(OutcomeKind.EXPIRED, Reason.EXPIRED)
-    if any(view.seen.get(name, float("-inf")) >= ask.event_at for name in ask.unless):
+    if is_superseded(ask.unless, view.seen, ask.event_at):
         return Refuse(OutcomeKind.SUPERSEDED, Reason.SUPERSEDED)
     if any(view.cancelled.get(scope, float("-inf")) >= ask.event_at for scope in ask.cancelled_by):
         return suppress(Reason.CANCELLED)

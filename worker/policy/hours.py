@@ -16,7 +16,7 @@ import phonenumbers
 from phonenumbers import timezone as number_zones
 
 from schemas.outcomes import OutcomeKind
-from worker.policy.number import Number
+from worker.policy.number import Number, parse_number
 from worker.policy.rules import Day, HoursRules, OpenHours
 from worker.policy.verdicts import Defer, Reason, Refuse, Send, Verdict, suppress
 
@@ -144,6 +144,14 @@ def zones_of(number: Number, explicit: str | None) -> tuple[ZoneInfo, ...]:
     names = number_zones.time_zones_for_number(phonenumbers.parse(number.e164))
     zones = tuple(zone for name in names if (zone := _zone(name)) is not None)
     return zones or _country_zones(number.country)
+
+
+def zone_for(phone: str | None, explicit: str | None) -> ZoneInfo:
+    """Return the one zone that a person's appointments are reckoned in: theirs, else their number's first, else Paris."""
+    if explicit and (known := _zone(explicit)) is not None:
+        return known
+    number = parse_number(phone) if phone else None
+    return zones_of(number, None)[0] if isinstance(number, Number) else ZoneInfo("Europe/Paris")
 
 
 @cache

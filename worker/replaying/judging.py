@@ -6,6 +6,7 @@ from datetime import datetime
 
 from schemas.messages import Category, Lane, Message
 from worker.delivery.ledger import Entry, State
+from worker.delivery.superseding import is_superseded, told_apart
 from worker.errors import ConfigurationError, DeadLetterReason, PermanentError, TransientError
 from worker.floods import template_scope
 from worker.messages import anew, may_be_new, read_message
@@ -228,9 +229,9 @@ class Judge:
     async def _fence(self, message: Message, person: str | None) -> str | None:
         """Return why the fence would refuse, as it would decide now."""
         async with self._tools.database.reading() as connection:
-            seen = await self._seen.read(connection, message.unless)
+            seen = await self._seen.read(connection, told_apart(message.unless))
             acts, suppressed = await read_acts(connection, {person} if person is not None else set())
-        if any(at >= message.event.time.timestamp() for at in seen.values()):
+        if is_superseded(message.unless, seen, message.event.time.timestamp()):
             return Reason.SUPERSEDED
         if person is None:
             return None

@@ -180,6 +180,7 @@ class Deciding:
                         data,
                         self._pepper,
                         unresolved=unresolved,
+                        contact=who.contact,
                         replays=read.record.replays,
                     )
                 )

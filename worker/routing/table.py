@@ -2,10 +2,12 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import date, datetime
+from datetime import UTC, date, datetime
+from datetime import time as time_of_day
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 from pydantic import Field
 
@@ -32,7 +34,8 @@ class RouteRow(Config):
         to: Where in the event the recipient is, if not in its usual place: `data.gift_recipient`.
         delay: How long after the event it goes: `45m`, `24h`, `2d`.
         at: When it goes, by a time of the event: `data.starts_at - 24h`. In the past, it goes at once.
-        unless: Events, not earlier than this one, that make it pointless.
+        local_time: With `at`: that day at this time of the recipient's own clock: `"09:00"`.
+        unless: Events, not earlier than this one, that make it pointless; of the same type, only later ones.
     """
 
     id: str = Field(pattern=r"^[a-z][a-z0-9-]{1,60}$")
@@ -43,6 +46,7 @@ class RouteRow(Config):
     campaign: str | None = Field(default=None, max_length=64)
     delay: Duration | None = None
     at: str | None = None
+    local_time: time_of_day | None = None
     unless: tuple[Unless, ...] = Field(default=(), max_length=10)
 
 
@@ -61,9 +65,9 @@ class Route:
     condition: Condition | None
     at: At | None = None
 
-    def not_before(self, event_time: datetime, data: EventData) -> datetime | None:
+    def not_before(self, event_time: datetime, data: EventData, zone: ZoneInfo) -> datetime | None:
         """
-        Return when its message may go; None for at once.
+        Return when its message may go to somebody who lives in *zone*; None for at once.
 
         Raises:
             PermanentError: The event has no usable time where `at` looks, or one that is over a year away.
@@ -75,7 +79,10 @@ class Route:
         time = self.at.time(data)
         if time > event_time + LONGEST:
             raise PermanentError(DeadLetterReason.RULE_FAILED, "is more than a year away", field=self.at.path)
-        return time
+        if self.row.local_time is None:
+            return time
+        day = time.astimezone(zone).date()
+        return datetime.combine(day, self.row.local_time, tzinfo=zone).astimezone(UTC)
 
     def matches(self, scope: Mapping[str, Any], contact: Mapping[str, Any] | None) -> bool:
         """
@@ -196,6 +203,8 @@ def _timing(row: RouteRow, model: type[EventData], template: Template) -> At | N
         raise _WrongField("delay" if row.delay else "at", f"template {row.template} is urgent, and urgent never waits")
     for index, one in enumerate(row.unless):
         _check_unless(f"unless[{index}]", one, row.event)
+    if row.local_time is not None and row.at is None:
+        raise _WrongField("local_time", "stands without at; it says at what time of that day")
     if row.at is None:
         return None
     try:

@@ -10,6 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from worker.delivery.accounts import Account
 from worker.delivery.asks import Ask, Reply
 from worker.delivery.fence import View, decide
+from worker.delivery.superseding import told_apart
 from worker.state.acts import read_acts
 from worker.state.cancelling import read_cancelled
 from worker.state.counting import read_counted
@@ -106,7 +107,7 @@ class FenceStore:
             entries=await self._ledger.load(connection, {ask.message_id for ask in asks}, locked=True),
             acts=acts,
             suppressions=suppressed,
-            seen=await self._seen.read(connection, {name for ask in asks for name in ask.unless}),
+            seen=await self._seen.read(connection, told_apart(name for ask in asks for name in ask.unless)),
             counted=await read_counted(connection, asks),
             cancelled=await read_cancelled(connection, asks) if now.cancellations else {},
             projection_age_s=None if now.caught_up_at is None else now.now - now.caught_up_at,

@@ -1,0 +1,74 @@
+"""When a message may go, and what makes it pointless."""
+
+from datetime import UTC, datetime
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+import pytest
+
+from schemas.events.appointment import AppointmentBooked
+from tests.builders import SHIPPED, data
+from worker.content.templates import load_templates
+from worker.delivery.superseding import is_superseded, told_apart
+from worker.errors import ConfigurationError
+from worker.policy.hours import zone_for
+from worker.routing.table import Route, load_routes
+
+ROUTE = '{id: reminder, event: appointment.booked, template: appointment_reminder, at: data.starts_at - 24h, local_time: "09:00"}'
+
+
+def route(tmp_path: Path, row: str = ROUTE) -> Route:
+    path = tmp_path / "routes.yaml"
+    path.write_text(f"routes:\n  - {row}\n")
+    (its,) = load_routes(path, load_templates(SHIPPED / "templates")).for_type("appointment.booked")
+    return its
+
+
+@pytest.mark.parametrize(
+    ("starts_at", "zone", "goes_at"),
+    [
+        ("2026-12-02T15:30:00+01:00", "Europe/Paris", "2026-12-01T09:00:00+01:00"),
+        ("2026-12-02T00:30:00+01:00", "Europe/Paris", "2026-12-01T09:00:00+01:00"),
+        ("2026-12-02T15:30:00+01:00", "Indian/Reunion", "2026-12-01T09:00:00+04:00"),
+        ("2026-03-30T08:00:00+02:00", "Europe/Paris", "2026-03-29T09:00:00+02:00"),  # the clock went forward that night
+        ("2026-10-26T08:00:00+01:00", "Europe/Paris", "2026-10-25T09:00:00+01:00"),  # and back that one
+        ("2028-03-01T08:00:00+01:00", "Europe/Paris", "2028-02-29T09:00:00+01:00"),  # a leap day
+    ],
+)
+def test_a_reminder_goes_at_nine_of_the_recipients_own_clock(tmp_path, starts_at, zone, goes_at) -> None:
+    its = AppointmentBooked.model_validate(data("appointment.booked", starts_at=starts_at))
+
+    at = (
+        route(tmp_path).not_before(datetime(2026, 1, 1, tzinfo=UTC), its, ZoneInfo(zone))
+        if "2028" not in starts_at
+        else (route(tmp_path).not_before(datetime(2028, 1, 1, tzinfo=UTC), its, ZoneInfo(zone)))
+    )
+
+    assert at == datetime.fromisoformat(goes_at)
+
+
+def test_local_time_needs_a_day(tmp_path) -> None:
+    with pytest.raises(ConfigurationError, match="local_time: stands without at"):
+        route(tmp_path, ROUTE.replace("at: data.starts_at - 24h, ", ""))
+
+
+@pytest.mark.parametrize(
+    ("phone", "explicit", "zone"),
+    [
+        (None, None, "Europe/Paris"), ("+33612345678", None, "Europe/Paris"), ("+596696123456", None, "America/Martinique"),
+        ("+33612345678", "Indian/Reunion", "Indian/Reunion"), ("nonsense", "Nowhere/Here", "Europe/Paris"),
+    ],
+)  # fmt: skip
+def test_the_zone_is_the_persons_else_their_numbers(phone, explicit, zone) -> None:
+    assert zone_for(phone, explicit).key == zone
+
+
+@pytest.mark.parametrize(
+    ("name", "seen_at", "superseded"),
+    [("order", 9.0, False), ("order", 10.0, True), ("order", 11.0, True),
+     (">moved", 9.0, False), (">moved", 10.0, False), (">moved", 11.0, True)],
+)  # fmt: skip
+def test_what_happens_at_the_same_time_supersedes_unless_it_is_the_events_own_type(name, seen_at, superseded) -> None:
+    (looked_up,) = told_apart([name])
+
+    assert is_superseded([name, "never"], {looked_up: seen_at}, 10.0) is superseded
