@@ -6,6 +6,7 @@ import pytest
 from aiokafka.errors import CorruptRecordException
 from aiokafka.structs import ConsumerRecord, TopicPartition
 
+from worker.errors import BrokerUnavailable
 from worker.kafka import source as source_module
 from worker.kafka.source import Source
 
@@ -181,3 +182,23 @@ async def test_markers_at_the_end_are_committed_and_records_that_nobody_saw_are_
     await source.commit()
 
     assert client.commits() == [{KEY: 6}, {KEY: 9}]
+
+
+class CutOff(Client):
+    """Its connection is closed under its last word, as uvloop says it."""
+
+    async def start(self) -> None:
+        raise RuntimeError("unable to perform operation on <TCPTransport closed=True>; the handler is closed")
+
+    async def stop(self) -> None:
+        raise RuntimeError("unable to perform operation on <TCPTransport closed=True>; the handler is closed")
+
+
+async def test_a_connection_that_closes_at_the_start_or_at_the_end_is_a_broker_that_is_away() -> None:
+    async def nothing() -> None: ...
+
+    source = Source("test", CutOff(), {"in": "earliest"}, nothing)
+
+    with pytest.raises(BrokerUnavailable, match="its connection was closed"):
+        await source.start()
+    await source._leave()

@@ -1,12 +1,17 @@
 """How the client is set up, and why."""
 
+import asyncio
 import ssl
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.coordinator.assignors.roundrobin import RoundRobinPartitionAssignor
+from aiokafka.errors import KafkaError
 
+from worker.errors import BrokerUnavailable, is_cut_off
 from worker.settings import KafkaSettings
 
 # Tansu polls instead of waking a waiting fetch: half of the longest wait is added to each record's way.
@@ -74,3 +79,28 @@ def make_admin(settings: KafkaSettings) -> AIOKafkaAdminClient:
     """Return an admin client, not started."""
     options = connection(settings)
     return AIOKafkaAdminClient(**options)
+
+
+@contextmanager
+def asking_kafka(what: str = "Kafka") -> Iterator[None]:
+    """
+    Say in one way that the broker does not answer.
+
+    Raises:
+        BrokerUnavailable: It refused, was silent for too long, or its connection was closed under whoever wrote to it.
+    """
+    try:
+        yield
+    except (KafkaError, TimeoutError) as error:
+        raise BrokerUnavailable(f"{what} does not answer: {type(error).__name__}") from error
+    except RuntimeError as error:
+        if not is_cut_off(error):
+            raise
+        raise BrokerUnavailable(f"{what} does not answer: its connection was closed") from error
+
+
+async def part_from(client: AIOKafkaConsumer | AIOKafkaProducer, deadline_s: float) -> None:
+    """Stop a client; a broker that is away, or goes in that very moment, keeps nobody from ending."""
+    with suppress(BrokerUnavailable), asking_kafka():
+        async with asyncio.timeout(deadline_s):
+            await client.stop()

@@ -9,14 +9,15 @@ import asyncio
 import zlib
 from collections import deque
 from collections.abc import AsyncIterator, Iterable
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 
 import structlog
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, wait_random_exponential
 
-from worker.errors import BrokerUnavailable, DeadLetterReason, PermanentError, is_cut_off
+from worker.errors import DeadLetterReason, PermanentError, is_cut_off
+from worker.kafka.clients import asking_kafka, part_from
 from worker.records import Outgoing
 
 log = structlog.get_logger(__name__)
@@ -163,16 +164,12 @@ async def open_sink(producer: AIOKafkaProducer) -> AsyncIterator[Sink]:
         BrokerUnavailable: Kafka does not answer.
     """
     try:
-        try:
+        with asking_kafka():
             async with asyncio.timeout(START_DEADLINE_S):
                 await producer.start()
-        except (KafkaError, TimeoutError) as error:
-            raise BrokerUnavailable(f"Kafka does not answer: {type(error).__name__}") from error
         async with asyncio.TaskGroup() as tasks:
             sink = Sink(producer, tasks)
             yield sink
             await sink.drain(HELD_STOP_DEADLINE_S if sink.held else STOP_DEADLINE_S)
     finally:
-        with suppress(TimeoutError):
-            async with asyncio.timeout(HELD_STOP_DEADLINE_S):
-                await producer.stop()
+        await part_from(producer, HELD_STOP_DEADLINE_S)

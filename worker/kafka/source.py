@@ -19,6 +19,7 @@ from aiokafka.structs import OffsetAndMetadata, TopicPartition
 
 from worker.errors import BrokerUnavailable
 from worker.kafka.assigned import Assigned
+from worker.kafka.clients import asking_kafka, part_from
 from worker.kafka.flight import FlightRecorder
 from worker.kafka.positions import begin_at
 from worker.kafka.standing import Standing
@@ -78,13 +79,12 @@ class Source:
         """
         self._consumer.subscribe(topics=list(self._starts), listener=_Listener(self))
         try:
-            async with asyncio.timeout(START_DEADLINE_S):
-                await self._consumer.start()
-        except (KafkaError, TimeoutError, asyncio.CancelledError) as error:
+            with asking_kafka():
+                async with asyncio.timeout(START_DEADLINE_S):
+                    await self._consumer.start()
+        except (BrokerUnavailable, asyncio.CancelledError):
             await self._leave()
-            if isinstance(error, asyncio.CancelledError):
-                raise
-            raise BrokerUnavailable(f"Kafka does not answer: {type(error).__name__}") from error
+            raise
 
     async def stop(self) -> None:
         """Commit what is finished and leave the group."""
@@ -93,9 +93,7 @@ class Source:
         await self._leave()
 
     async def _leave(self) -> None:
-        with suppress(TimeoutError):
-            async with asyncio.timeout(COMMIT_DEADLINE_S * 2):
-                await self._consumer.stop()
+        await part_from(self._consumer, COMMIT_DEADLINE_S * 2)
 
     def abandon(self) -> None:
         """Let this client change nothing any more: another takes its place."""

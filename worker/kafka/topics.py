@@ -12,7 +12,7 @@ from tenacity import AsyncRetrying, retry_if_exception, stop_after_delay, wait_r
 
 from schemas.messages import Lane
 from worker.errors import BrokerUnavailable, ConfigurationError, Problem
-from worker.kafka.clients import make_admin
+from worker.kafka.clients import asking_kafka, make_admin
 from worker.settings import KafkaSettings, Settings
 from worker.topics import Topics
 
@@ -70,10 +70,9 @@ async def open_admin(settings: KafkaSettings) -> AsyncIterator[AIOKafkaAdminClie
     """
     admin = make_admin(settings)
     try:
-        await admin.start()
-        yield admin
-    except KafkaError as error:
-        raise BrokerUnavailable(f"{settings.bootstrap_servers} does not answer: {type(error).__name__}") from error
+        with asking_kafka(settings.bootstrap_servers):
+            await admin.start()
+            yield admin
     finally:
         await admin.close()
 
