@@ -187,6 +187,8 @@ async def test_markers_at_the_end_are_committed_and_records_that_nobody_saw_are_
 class CutOff(Client):
     """Its connection is closed under its last word, as uvloop says it."""
 
+    def subscribe(self, **_) -> None: ...
+
     async def start(self) -> None:
         raise RuntimeError("unable to perform operation on <TCPTransport closed=True>; the handler is closed")
 
