@@ -26,7 +26,7 @@ from worker.floods import Floods
 from worker.messages import deferred, read_message, written
 from worker.people import Found
 from worker.policy.checking import Checked, Checking
-from worker.policy.verdicts import CHECK_OF, Defer, Reason, Refuse, Send, Verdict
+from worker.policy.verdicts import CHECK_OF, Defer, Reason, Send, Verdict
 from worker.progress import Step, at
 from worker.records import Outgoing, Place, Record
 from worker.results import Facts, Outcomes
@@ -135,7 +135,7 @@ class Sender:
         sms = Sms(number.e164, text.body, text.sender, marketing) if text and number else None
 
         def outcome(kind: OutcomeKind, reason: Reason | None, submitted: Submitted | None, verdict: Verdict) -> bytes:
-            facts = self._facts(message, checked, submitted, verdict, origin)
+            facts = self._facts(message, checked, submitted, verdict, origin, kind, reason)
             return self._outcomes.payload(message, kind, reason, facts, self._clock.now())
 
         return Plan(
@@ -195,13 +195,20 @@ class Sender:
         )
 
     def _facts(
-        self, message: Message, checked: Checked, submitted: Submitted | None, verdict: Verdict, origin: Place
+        self,
+        message: Message,
+        checked: Checked,
+        submitted: Submitted | None,
+        verdict: Verdict,
+        origin: Place,
+        kind: OutcomeKind,
+        reason: Reason | None,
     ) -> Facts:
         text, handover = checked.text, self._handovers[message.category]
         return Facts(
             template_version=self._checking.version(message),
             policy_version=self._checking.policy_version,
-            check=CHECK_OF.get(verdict.reason) if isinstance(verdict, Refuse | Defer) else None,
+            check=CHECK_OF[reason] if reason is not None else None,
             consent=verdict.consent._asdict() if isinstance(verdict, Send) and verdict.consent else None,
             country=checked.number.country if checked.number else None,
             encoding=text.segmentation.encoding if text else None,
@@ -212,7 +219,7 @@ class Sender:
             cost=submitted.cost if submitted else None,
             currency=submitted.currency if submitted else None,
             submitted_at=self._clock.now() if submitted else None,
-            deferred_until=verdict.until if isinstance(verdict, Defer) else None,
+            deferred_until=verdict.until if isinstance(verdict, Defer) and kind is OutcomeKind.DEFERRED else None,
             step=message.step or None,
             origin=origin._asdict(),
         )

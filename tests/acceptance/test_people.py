@@ -100,7 +100,11 @@ async def test_consents_are_shown_proved_taken_over_and_withdrawn(servers, tmp_p
             file = tmp_path / "consents.csv"
             head = "phone,purposes,at,channel,wording_version,wording,brand"
             good = f"{PHONE(7)},offers invitations,2026-03-01T10:00:00Z,shop,v2,<b>Oui</b> je veux des offres,BOUTIQUE"
-            bad = [f"{PHONE(8)},ofers,2026-03-01,shop,v2,,", f"{PHONE(8)},offers,yesterday,shop,v2,,"]
+            bad = [
+                f"{PHONE(8)},ofers,2026-03-01T10:00:00Z,shop,v2,,",
+                f"{PHONE(8)},offers,yesterday,shop,v2,,",
+                f"{PHONE(8)},offers,2099-01-01T10:00:00Z,shop,v2,,",
+            ]
             file.write_text("\n".join([head, good, *bad]) + "\n")
             told = await world.command("consent", "import", str(file), expect=1)
             await world.command("consent", "import", str(file), expect=1)
@@ -121,8 +125,9 @@ async def test_consents_are_shown_proved_taken_over_and_withdrawn(servers, tmp_p
             person = json.loads((await world.command("person", "export", "--phone", "-", said=PHONE(0))).stdout)
 
     assert f"{file}:3: purposes.0: " in told.stderr
-    assert f"{file}:4: at: " in told.stderr
-    assert "1 consents taken over, 2 lines left out" in told.stderr
+    assert f"{file}:4: at: is no time" in told.stderr
+    assert f"{file}:5: at: is in the future" in told.stderr
+    assert "1 consents taken over, 3 lines left out" in told.stderr
     assert shown["allowed"] == {"offers": None, "invitations": None, "cart_reminders": "no_consent"}
     assert len(shown["acts"]) == 2  # a file taken over twice is taken over once
     assert after["allowed"]["offers"] == "consent_revoked"
@@ -152,7 +157,7 @@ def test_every_outcome_and_every_reason_has_words_in_both_languages() -> None:
 
 
 async def test_what_has_not_been_sent_can_be_taken_back_and_later_events_go(servers, tmp_path) -> None:
-    stage = {"rates": {"transactional": 500.0, "marketing": 4.0}, "delay": "10m", "max_in_flight": 4}
+    stage = {"rates": {"transactional": 500.0, "marketing": 2.0}, "delay": "10m", "max_in_flight": 4}
     async with open_world(tmp_path, **servers, **stage) as world:
         await world.people(81)
         async with world.process():

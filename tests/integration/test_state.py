@@ -31,6 +31,8 @@ from worker.state.lookup import BatchedLookup, Lookup, Question
 from worker.state.operating import Operating
 from worker.state.people import People
 from worker.state.projection import Projector
+from worker.policy.consent import Scope, SuppressedFor
+from worker.state.suppressing import Suppressing, SuppressionRow
 from worker.state.tables import consents, handled_letters, ledger, metadata, seen_events
 from worker.state.upkeep import Upkeep
 from worker.state.waiting import SeenEvents
@@ -399,3 +401,17 @@ async def test_a_connection_that_is_closed_under_a_writer_is_a_database_that_doe
     with pytest.raises(RuntimeError, match="a mistake"):
         async with database.transaction():
             raise RuntimeError("a mistake")
+
+
+async def test_a_stop_never_replaces_a_complaint_and_a_list_without_times_changes_nothing_the_second_time(
+    database,
+) -> None:
+    suppressing = Suppressing(database)
+    row = SuppressionRow("p-1", Scope.MARKETING, SuppressedFor.COMPLAINT, 10.0)
+
+    await suppressing.add([row])
+    await suppressing.add([replace(row, reason=SuppressedFor.STOP, at=20.0)])
+    await suppressing.add([replace(row, reason=SuppressedFor.STOP, at=None), replace(row, at=5.0)])
+
+    assert {(one.reason, one.at) for one in await suppressing.of("p-1")} == {("complaint", 10.0), ("stop", 20.0)}
+    assert len(await suppressing.remove("p-1", Scope.MARKETING)) == 2

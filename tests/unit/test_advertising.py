@@ -140,3 +140,11 @@ def test_lint_text_says_by_its_exit_code_whether_the_text_fits_its_category(
     category: str, text: str, code: int
 ) -> None:
     assert CliRunner().invoke(app, ["lint-text", "--category", category, text]).exit_code == code
+
+
+@pytest.mark.parametrize("name", ["Camille", "Grace", "Noël", "Faith", "Summer", "Chance", "Prosper"])
+def test_nobodys_name_makes_an_alert_advertise(name: str) -> None:
+    template = load_templates(SHIPPED / "templates").by_id["account_alert"]
+    values = {"first_name": name, "kind": "large_withdrawal", "device": "", "amount": {"amount": 900.0}}
+
+    assert name[:2] in compose(template, values, locale="en", zone=None, stop="STOP au 30101").body

@@ -83,8 +83,10 @@ def test_a_text_that_waited_past_closing_time_does_not_go() -> None:
     its = offer(closes_at=10 * DAY - 1, afterwards=suppress(Reason.OUTSIDE_HOURS))
 
     assert decided(its).replies[0].payload == b"suppressed:outside_hours"
+    soon = offer(closes_at=10 * DAY + 5, afterwards=suppress(Reason.OUTSIDE_HOURS))  # its request might start too late
+    assert decided(soon).replies[0].payload == b"suppressed:outside_hours"
     assert isinstance(
-        decided(offer(closes_at=10 * DAY + 1, afterwards=suppress(Reason.OUTSIDE_HOURS))).replies[0], Claimed
+        decided(offer(closes_at=10 * DAY + 60, afterwards=suppress(Reason.OUTSIDE_HOURS))).replies[0], Claimed
     )
 
 

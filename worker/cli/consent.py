@@ -129,7 +129,7 @@ def import_(
     """
     Take consents over from another system. Audited; importing a file again changes nothing.
 
-    Columns: phone, purposes (parted by spaces), at (ISO 8601), channel (web, app, shop, phone, paper, sms),
+    Columns: phone, purposes (parted by spaces), at (ISO 8601 with offset), channel (web, app, shop, phone, paper, sms),
     wording_version; and optionally wording, brand, ip. Each line is kept, sealed, as the proof. Lines that cannot be
     read are told by their number and left out; then it exits 1.
     """
@@ -149,7 +149,7 @@ async def _import(config: Path, file: Path) -> tuple[int, list[str]]:
         with progress() as bar:
             task = bar.add_task("taking over", total=len(rows))
             for start in range(0, len(rows), PIECE):
-                piece = [_grant(row, file, digest) for row in rows[start : start + PIECE]]
+                piece = [_grant(row, file, digest, tools.clock.now()) for row in rows[start : start + PIECE]]
                 bad += [one for one in piece if isinstance(one, str)]
                 good = [one for one in piece if isinstance(one, Change)]
                 if good:
@@ -162,7 +162,7 @@ async def _import(config: Path, file: Path) -> tuple[int, list[str]]:
     return taken, bad
 
 
-def _grant(row: Row, file: Path, digest: str) -> Change | str:
+def _grant(row: Row, file: Path, digest: str, now: datetime) -> Change | str:
     """Return a line as a grant, or what is wrong with it; never the number."""
     fields, place = row.fields, f"{file}:{row.line}"
     number = parse_number(fields["phone"])
@@ -170,15 +170,20 @@ def _grant(row: Row, file: Path, digest: str) -> Change | str:
         return f"{place}: phone: {number.reason}"
     try:
         at = datetime.fromisoformat(fields["at"])
+    except ValueError:
+        return f"{place}: at: is no time in ISO 8601"
+    if at.tzinfo is None:
+        return f"{place}: at: has no offset from UTC; write 2026-03-01T10:00:00+01:00"
+    if at > now:
+        return f"{place}: at: is in the future; a yes must not overrule the noes that are to come"
+    try:
         given: dict[str, Any] = {name: value for name, value in fields.items() if value and name not in ("phone", "at")}
         given["purposes"] = fields["purposes"].split()
         data = ConsentGranted.model_validate({**given, "recipient": {"phone": number.e164}})
     except ValidationError as error:
         where, what = first_error(error)
         return f"{place}: {where}: {what}"
-    except ValueError as error:
-        return f"{place}: at: {error}"
-    return _change(data, (at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp(), f"import:{digest}", row.line)
+    return _change(data, at.timestamp(), f"import:{digest}", row.line)
 
 
 def _change(data: ConsentGranted | ConsentRevoked, at: float, source: str, offset: int) -> Change:

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import orjson
 import typer
+from rich.markup import escape
 
 from worker.auditing import audit_record
 from worker.cli.choosing import read_time
@@ -69,7 +70,7 @@ def find(
 def _show(found: list[FoundMessage]) -> None:
     out = console()
     for one in found:
-        about = f"{one.event['type']}, event {one.event['id']}"
+        about = escape(f"{one.event['type']}, event {one.event['id']}")
         out.print(f"\n[bold]{about}[/]" + (f"  route {one.route}, template {one.template}" if one.route else ""))
         for time, french, english in one.steps:
             out.print(f"  {time[:19].replace('T', ' ')}  {english}", markup=False)

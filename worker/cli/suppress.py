@@ -1,6 +1,7 @@
 """`suppress`: numbers that must not be texted, by somebody's decision."""
 
 import asyncio
+from contextlib import AsyncExitStack
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
@@ -8,7 +9,7 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from worker.auditing import audit_record
+from worker.auditing import audit_record, auditing_the_end
 from worker.cli.options import DEFAULT_CONFIG, ConfigOption
 from worker.cli.people import PhoneOption, Row, masked, person_of, read_csv, read_phone
 from worker.cli.printing import console, progress
@@ -34,13 +35,15 @@ def add(
     """
     Text a number no more, whatever waits for it. Audited.
 
-    A `stop` is lifted by what the person agrees to afterwards; everything else only by `suppress remove`.
+    A `stop` to marketing is lifted by what the person agrees to afterwards; everything else only by `suppress remove`.
+    A `dead_number` gets nothing, whatever the scope.
 
     Example: `echo "06 12 34 56 78" | sms-worker suppress add --phone - --reason complaint`
     """
     number = read_phone(phone)
     asyncio.run(_add(config, number, reason, scope))
-    typer.echo(f"{masked(number)} gets no {'text' if scope is Scope.EVERYTHING else 'marketing'} any more", err=True)
+    whole = scope is Scope.EVERYTHING or reason is SuppressedFor.DEAD_NUMBER
+    typer.echo(f"{masked(number)} gets no {'text' if whole else 'marketing'} any more", err=True)
 
 
 async def _add(config: Path, number: Number, reason: SuppressedFor, scope: Scope) -> None:
@@ -60,13 +63,14 @@ def remove(phone: PhoneOption, scope: ScopeOption = Scope.MARKETING, config: Con
     """
     number = read_phone(phone)
     was = asyncio.run(_remove(config, number, scope))
-    if was is None:
+    if not was:
         typer.echo(f"{masked(number)} has no suppression of {scope}", err=True)
         raise typer.Exit(1)
-    typer.echo(f"lifted: {was.reason}, of {_day(was)}", err=True)
+    for row in was:
+        typer.echo(f"lifted: {row.reason}, of {_day(row)}", err=True)
 
 
-async def _remove(config: Path, number: Number, scope: Scope) -> SuppressionRow | None:
+async def _remove(config: Path, number: Number, scope: Scope) -> list[SuppressionRow]:
     async with open_tools(config) as tools:
         person = person_of(number, tools.pepper)
         await tools.sink.publish(audit_record(tools.topics, "suppress.remove", person=person, scope=scope))
@@ -120,8 +124,14 @@ def import_(
 
 async def _import(config: Path, file: Path, reason: SuppressedFor, scope: Scope) -> tuple[int, list[str]]:
     rows, bad, taken = list(read_csv(file, ("phone",), ("at", "reason", "scope"))), list[str](), 0
-    async with open_tools(config) as tools:
+    async with AsyncExitStack() as stack:
+        tools = await stack.enter_async_context(open_tools(config))
         suppressing = Suppressing(tools.database)
+
+        def told() -> dict[str, object]:
+            return {"numbers": taken, "left_out": len(bad), "reason": reason, "scope": scope}
+
+        await stack.enter_async_context(auditing_the_end(tools.topics, tools.sink, "suppress.import", told))
         with progress() as bar:
             task = bar.add_task("suppressing", total=len(rows))
             for start in range(0, len(rows), PIECE):
@@ -131,8 +141,6 @@ async def _import(config: Path, file: Path, reason: SuppressedFor, scope: Scope)
                 await suppressing.add(good)
                 taken += len(good)
                 bar.advance(task, len(piece))
-        told = {"numbers": taken, "left_out": len(bad), "reason": reason, "scope": scope}
-        await tools.sink.publish(audit_record(tools.topics, "suppress.import", **told))
     return taken, bad
 
 
@@ -146,8 +154,9 @@ def _read(row: Row, file: Path, reason: SuppressedFor, scope: Scope, pepper: Pep
         at = datetime.fromisoformat(said) if said else None
         its_reason = SuppressedFor(row.fields.get("reason") or reason)
         its_scope = Scope(row.fields.get("scope") or scope)
-    except ValueError as error:
-        return f"{place}: {error}"
+    except ValueError:
+        reasons, scopes = ", ".join(SuppressedFor), ", ".join(Scope)
+        return f"{place}: wants at in ISO 8601, reason one of {reasons}, scope one of {scopes}"
     if at is not None:
         at = at if at.tzinfo else at.replace(tzinfo=UTC)
     return SuppressionRow(person_of(number, pepper), its_scope, its_reason, at.timestamp() if at else None)

@@ -13,6 +13,7 @@ from worker.content.templates import Template
 from worker.errors import DeadLetterReason, PermanentError
 
 DEFAULT_ZONE = "Europe/Paris"
+NAMES = ("contact.first_name", "contact.last_name")  # Grace and Noël sell nothing
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +77,8 @@ def compose(template: Template, values: Mapping[str, Any], *, locale: str | None
         raise PermanentError(
             DeadLetterReason.STOP_MISSING, "a marketing text must carry its STOP mention", field="text"
         )
-    if not marketing and (found := find_advertising(text.body, template.not_advertising)):
+    named = [str(values[name]) for name, its in template.variables.items() if its.path in NAMES and values.get(name)]
+    if not marketing and (found := find_advertising(text.body, (*template.not_advertising, *named))):
         reasons = ", ".join(dict.fromkeys(one.reason for one in found))
         raise PermanentError(DeadLetterReason.ADVERTISING, f"a transactional text advertises: {reasons}", field="text")
     return text

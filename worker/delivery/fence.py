@@ -130,7 +130,7 @@ def _decide_one(
 ) -> tuple[Reply, list[Entry]]:
     before = entry or Entry(message_id=ask.message_id, fingerprint=ask.fingerprint, state=State.RELEASED)
     doubtful = before.state in (State.IN_DOUBT, State.CLAIMED)
-    verdict = _verdict(ask, view)
+    verdict = _verdict(ask, view, account.start_window_s)
     known_there = before.account == name and may_ask_again(before, account.ref_life_s, view.now)
     if doubtful and not known_there and ask.resend and not isinstance(verdict, Refuse):
         before, doubtful = give_up_on(before), False
@@ -154,7 +154,7 @@ def _decide_one(
     return Claimed(claimed.attempt, ask.holder, entry=claimed, verdict=verdict), [claimed]
 
 
-def _verdict(ask: Ask, view: View) -> Verdict:
+def _verdict(ask: Ask, view: View, start_window_s: float) -> Verdict:
     if isinstance(ask.verdict, Refuse):
         return ask.verdict
     if view.now >= ask.expires_at:
@@ -170,8 +170,8 @@ def _verdict(ask: Ask, view: View) -> Verdict:
     verdict = check_consent(view.acts.get(ask.person, ()), view.suppressions.get(ask.person, ()), ask.purpose)
     if isinstance(verdict, Refuse):
         return verdict
-    if ask.afterwards is not None and view.now >= (ask.closes_at or 0.0):  # it waited for its turn past closing time
-        return ask.afterwards
+    if ask.afterwards is not None and view.now + start_window_s >= (ask.closes_at or 0.0):
+        return ask.afterwards  # it waited for its turn, and its request might start past closing time
     return _over_cap(ask, view) or verdict
 
 

@@ -22,7 +22,6 @@ from worker.policy.verdicts import Defer, Reason, Refuse, Send, Verdict, suppres
 
 DAYS = tuple(Day)
 LONGEST_SEARCH = 40  # days and zones: no calendar is closed for so long, but a country of zones far apart never opens
-WAY_BACK = timedelta(days=1)  # a zone's hours may have begun on what is yesterday elsewhere
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,7 +162,7 @@ def _country_zones(country: str) -> tuple[ZoneInfo, ...]:
     return zones or tuple(ZoneInfo(name) for name in ("Pacific/Kiritimati", "Etc/GMT+12"))  # anywhere: hardly ever open
 
 
-@cache
+@lru_cache(maxsize=1_000)  # events name zones
 def _zone(name: str) -> ZoneInfo | None:
     try:
         return ZoneInfo(name) if not name.startswith("Etc/Unknown") else None

@@ -1,5 +1,6 @@
 """`policy.yaml`: when marketing may be sent, and how often anybody may be texted. Owned by marketing and compliance."""
 
+import json
 from datetime import time, timedelta
 from enum import StrEnum
 from hashlib import sha256
@@ -51,6 +52,8 @@ class OpenHours(Config):
 
     @model_validator(mode="after")
     def _within_the_floor(self) -> Self:
+        if self.opens.tzinfo or self.closes.tzinfo:
+            raise ValueError("opens, closes: the recipient's own clock, without an offset")
         if not EARLIEST <= self.opens < self.closes <= LATEST:
             told = f"opens {self.opens:%H:%M} and closes {self.closes:%H:%M}"
             raise ValueError(f"{told}; advertising is allowed between 08:00 and 21:30, and opens before it closes")
@@ -123,7 +126,10 @@ class Policy(Config):
     @property
     def version(self) -> str:
         """Hash of what it says, for outcomes."""
-        return sha256(self.model_dump_json().encode()).hexdigest()[:12]
+        told = self.model_dump(mode="json")
+        for hours in (told["hours"]["default"], *told["hours"]["countries"].values()):
+            hours["days"].sort()  # a set has another order in each process
+        return sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:12]
 
 
 def load_policy(path: Path) -> Policy:

@@ -9,25 +9,28 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from worker.delivery.asks import Ask
 from worker.policy.caps import Counted
 from worker.state.many import among
-from worker.state.tables import db_now, ledger
+from worker.state.tables import ledger
 
 # What was sent, or may have been; a refusal gives the place back.
 _COUNT = ("claimed", "in_doubt", "sent", "unknown")
 _SELECT = sa.select(ledger.c.message_id, ledger.c.person, ledger.c.scope, ledger.c.claimed_at).where(
     among(ledger.c.person, "persons"),
-    ledger.c.claimed_at > db_now() - sa.bindparam("longest_s", type_=sa.Double),
+    ledger.c.claimed_at > sa.bindparam("since", type_=sa.Double),
     ledger.c.state.in_([sa.literal(state, literal_execute=True) for state in _COUNT]),
 )
 
 
-async def read_counted(connection: AsyncConnection, asks: Sequence[Ask]) -> dict[str, list[Counted]]:
-    """Return what the numbers of *asks* got within their longest cap; their locks are held."""
+async def read_counted(connection: AsyncConnection, asks: Sequence[Ask], now: float) -> dict[str, list[Counted]]:
+    """Return what the numbers of *asks* got within their longest cap; their locks are held.
+
+    The time is bound as a number: an expression of the database's clock would keep the index from being used for it.
+    """
     capped = [ask for ask in asks if ask.caps and ask.person is not None]
     found: dict[str, list[Counted]] = defaultdict(list)
     if not capped:
         return found
     longest_s = max(cap.seconds for ask in capped for cap in ask.caps)
     persons = sorted({ask.person for ask in capped if ask.person is not None})
-    for row in await connection.execute(_SELECT, {"persons": persons, "longest_s": longest_s}):
+    for row in await connection.execute(_SELECT, {"persons": persons, "since": now - longest_s}):
         found[row.person].append(Counted(row.message_id, row.scope, row.claimed_at))
     return found

@@ -108,7 +108,7 @@ class FenceStore:
             acts=acts,
             suppressions=suppressed,
             seen=await self._seen.read(connection, told_apart(name for ask in asks for name in ask.unless)),
-            counted=await read_counted(connection, asks),
+            counted=await read_counted(connection, asks, now.now),
             cancelled=await read_cancelled(connection, asks) if now.cancellations else {},
             projection_age_s=None if now.caught_up_at is None else now.now - now.caught_up_at,
         )

@@ -109,10 +109,13 @@ class Persons:
             last = rows[-1].id
 
     async def _acts(self, person: str, subjects: Collection[str], known: dict[str, Known]) -> list[ConsentAct]:
-        theirs = sa.or_(consents.c.person == person, consents.c.subject.in_(subjects))
+        pending = sa.and_(consents.c.person.is_(None), consents.c.subject.in_(subjects))
+        theirs = sa.or_(consents.c.person == person, pending)
         async with self._database.reading() as connection:
-            rows = await connection.execute(sa.select(consents).where(theirs).order_by(consents.c.at, consents.c.id))
-            return [_act(row, known.get(row.subject)) for row in rows]
+            asked = sa.select(consents).where(theirs).order_by(consents.c.at, consents.c.id)
+            rows = (await connection.execute(asked)).all()
+        known = known | await self._people.load({row.subject for row in rows} - known.keys())
+        return [_act(row, known.get(row.subject)) for row in rows]
 
     async def _messages(self, person: str) -> list[dict[str, Any]]:
         sent = sa.select(ledger.c.outcome, ledger.c.scope, ledger.c.state, ledger.c.claimed_at).where(

@@ -36,7 +36,9 @@ class Suppressing:
 
     async def add(self, rows: Sequence[SuppressionRow]) -> None:
         """
-        Write *rows*; of one person and scope the latest counts.
+        Write *rows*; what is there already stays, unless a later time is given.
+
+        Each reason stands by itself: a STOP never replaces a complaint.
 
         Raises:
             StateUnavailable: The database does not answer; nothing was written.
@@ -44,21 +46,25 @@ class Suppressing:
         insert: Any = postgresql.insert if self._database.is_postgresql else sqlite.insert
         async with self._database.transaction() as connection:
             await self._database.lock_persons(connection, {row.person for row in rows})
-            for row in sorted(rows, key=lambda row: (row.person, row.scope)):
+            for row in sorted(rows, key=lambda row: (row.person, row.scope, row.reason)):
                 at = db_now() if row.at is None else sa.literal(row.at)
                 statement = insert(suppressions).values(
                     person=row.person, scope=row.scope.value, reason=row.reason.value, at=at
                 )
+                key = ["person", "scope", "reason"]
+                if row.at is None:  # nobody says when: whoever agreed since is not silenced by the same list again
+                    await connection.execute(statement.on_conflict_do_nothing(index_elements=key))
+                    continue
                 later = statement.on_conflict_do_update(
-                    index_elements=["person", "scope"],
-                    set_={"reason": statement.excluded.reason, "at": statement.excluded.at},
-                    where=suppressions.c.at <= statement.excluded.at,
+                    index_elements=key,
+                    set_={"at": statement.excluded.at},
+                    where=suppressions.c.at < statement.excluded.at,
                 )
                 await connection.execute(later)
 
-    async def remove(self, person: str, scope: Scope) -> SuppressionRow | None:
+    async def remove(self, person: str, scope: Scope) -> list[SuppressionRow]:
         """
-        Lift a suppression; return it, or None if there was none.
+        Lift the suppressions of a person in *scope*, whatever their reasons; return them.
 
         Raises:
             StateUnavailable: The database does not answer.
@@ -66,9 +72,9 @@ class Suppressing:
         its = (suppressions.c.person == person, suppressions.c.scope == scope.value)
         async with self._database.transaction() as connection:
             await self._database.lock_persons(connection, {person})
-            row = (await connection.execute(sa.select(suppressions).where(*its))).one_or_none()
+            rows = (await connection.execute(sa.select(suppressions).where(*its))).all()
             await connection.execute(suppressions.delete().where(*its))
-        return None if row is None else _row(row)
+        return [_row(row) for row in rows]
 
     async def of(self, person: str) -> list[SuppressionRow]:
         """Return the suppressions of one person."""

@@ -90,7 +90,7 @@ suppressions = sa.Table(
     metadata,
     sa.Column("person", sa.String(40), primary_key=True),
     sa.Column("scope", sa.String(12), primary_key=True, comment="marketing or everything"),
-    sa.Column("reason", sa.String(40), nullable=False),
+    sa.Column("reason", sa.String(40), primary_key=True),
     sa.Column("at", sa.Double, nullable=False),
 )
 
@@ -141,7 +141,13 @@ ledger = sa.Table(
         postgresql_where=sa.text("state = 'claimed'"),
         sqlite_where=sa.text("state = 'claimed'"),
     ),
-    sa.Index("ledger_person", "person", "claimed_at"),
+    sa.Index(
+        "ledger_person",
+        "person",
+        "claimed_at",
+        postgresql_where=sa.text("person IS NOT NULL"),
+        sqlite_where=sa.text("person IS NOT NULL"),
+    ),
 )
 
 # Messages that wait: one row each, of the latest step. `taken_until` is a mover's, while it publishes.

@@ -11,4 +11,3 @@ def upgrade() -> None:
     op.add_column("ledger", sa.Column("person", sa.String(40), nullable=True))
     op.add_column("ledger", sa.Column("scope", sa.String(120), nullable=True))
     op.add_column("ledger", sa.Column("claimed_at", sa.Double(), nullable=True))
-    op.create_index("ledger_person", "ledger", ["person", "claimed_at"], unique=False)
