@@ -1,5 +1,8 @@
 """When marketing may be sent: by the recipient's own clock and calendar."""
 
+import os
+import subprocess
+import sys
 from datetime import UTC, datetime, time, timedelta
 from zoneinfo import ZoneInfo
 
@@ -11,7 +14,7 @@ from pydantic import ValidationError
 
 from worker.policy.hours import check_hours, zones_of
 from worker.policy.number import Number, parse_number
-from worker.policy.rules import Day, HoursRules, OpenHours
+from worker.policy.rules import Day, HoursRules, OpenHours, Policy
 from worker.policy.verdicts import Defer, Reason, Refuse, Send
 
 FRANCE = Number("+33612345678", "FR")
@@ -196,3 +199,16 @@ def test_a_day_without_end_is_never_open() -> None:
     with pytest.raises(ValidationError):
         OpenHours(days=frozenset())
     assert OpenHours(days=frozenset({Day.SUNDAY})).days
+
+
+def test_the_policys_version_is_the_same_in_every_process() -> None:
+    command = [sys.executable, "-c", "from worker.policy.rules import Policy; print(Policy().version)"]
+
+    told = {
+        subprocess.run(
+            command, capture_output=True, text=True, check=True, env={**os.environ, "PYTHONHASHSEED": seed}
+        ).stdout
+        for seed in ("1", "2", "3")
+    }
+
+    assert told == {Policy().version + "\n"}
