@@ -44,6 +44,14 @@ class Topics:
         """What operators did."""
         return f"{self.prefix}.audit"
 
+    def sender_group(self, lane: Lane) -> str:
+        """The group that reads a lane, and what is due on it."""
+        return f"{self.prefix}-sender-{lane.value}"
+
+    def lane_groups(self) -> dict[str, str]:
+        """Return the group that reads each lane's topics, by topic."""
+        return {name: self.sender_group(lane) for lane in Lane for name in (self.lane(lane), self.lane_due(lane))}
+
     def all(self) -> Iterator[str]:
         """Yield every name."""
         for lane in Lane:

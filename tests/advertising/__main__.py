@@ -16,7 +16,8 @@ from scipy.sparse import csr_matrix
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import KFold
 
-from worker.content.advertising import SCALE, SENTENCE_SHARE, THRESHOLD, WEIGHTS, Contents, contents, fold, parts, split
+from worker.content.advertising import SCALE, SENTENCE_SHARE, THRESHOLD, WEIGHTS, Contents, contents, parts, split
+from worker.content.folding import fold
 
 DATA = Path(__file__).parent.parent / "data" / "advertising"
 STRENGTH, ROUNDS, LEAST_TEXTS, LEAST_WEIGHT = 2.0, 4, 2, 3

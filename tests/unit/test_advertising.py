@@ -13,7 +13,8 @@ from typer.testing import CliRunner
 
 from tests.builders import SHIPPED
 from worker.cli import app
-from worker.content.advertising import find_advertising, fold
+from worker.content.advertising import find_advertising
+from worker.content.folding import fold
 from worker.content.composing import compose
 from worker.content.templates import load_templates
 from worker.errors import DeadLetterReason, PermanentError

@@ -9,7 +9,6 @@ from typing import Annotated
 import orjson
 import typer
 
-from schemas.messages import Lane
 from worker.auditing import audit_record
 from worker.cli.options import DEFAULT_CONFIG, ConfigOption
 from worker.cli.printing import console
@@ -65,13 +64,7 @@ async def _cancel(config: Path, scope: str, *, yes: bool) -> Counter[tuple[str, 
 
 async def _on_lanes(tools: Tools, scope: str) -> AsyncIterator[tuple[str, str]]:
     """Yield messages of *scope* that no lane's group has finished, with their topic."""
-    settings = tools.configuration.settings.kafka
-    groups = {
-        topic: f"{settings.prefix}-sender-{lane}"
-        for lane in Lane
-        for topic in (tools.topics.lane(lane), tools.topics.lane_due(lane))
-    }
-    async for record in unfinished(settings, groups):
+    async for record in unfinished(tools.configuration.settings.kafka, tools.topics.lane_groups()):
         try:
             message = orjson.loads(record.value or b"{}")
         except orjson.JSONDecodeError:

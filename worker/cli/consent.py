@@ -16,8 +16,9 @@ from pydantic import ValidationError
 from schemas.events.consent import ConsentGranted, ConsentRevoked, Purpose
 from worker.auditing import audit_record
 from worker.cli.options import DEFAULT_CONFIG, ConfigOption, JsonOption
-from worker.cli.people import PhoneOption, Row, masked, person_of, read_csv, read_phone
+from worker.cli.people import PhoneOption, Row, masked, read_csv, read_phone
 from worker.cli.printing import console, progress
+from worker.messages import person_of
 from worker.people import Change
 from worker.policy.number import Number, parse_number
 from worker.proving import page, verdicts_at
@@ -34,7 +35,7 @@ PIECE, MOST_BAD_TOLD = 200, 20
 
 async def _read(config: Path, number: Number, action: str) -> Person:
     async with open_tools(config) as tools:
-        person = person_of(number, tools.pepper)
+        person = person_of(number.e164, tools.pepper)
         await tools.sink.publish(audit_record(tools.topics, action, person=person))
         return await Persons(tools.database, tools.people).read(person)
 
@@ -114,7 +115,7 @@ def revoke(
 
 async def _revoke(config: Path, number: Number, data: ConsentRevoked) -> None:
     async with open_tools(config) as tools:
-        person = person_of(number, tools.pepper)
+        person = person_of(number.e164, tools.pepper)
         told = {"person": person, "purposes": data.purposes, "block": data.block}
         await tools.sink.publish(audit_record(tools.topics, "consent.revoke", **told))
         change = _change(data, tools.clock.now().timestamp(), f"operator:{uuid.uuid4()}", 0)

@@ -11,9 +11,10 @@ from rich.markup import escape
 from worker.auditing import audit_record
 from worker.cli.choosing import read_time
 from worker.cli.options import DEFAULT_CONFIG, ConfigOption, JsonOption
-from worker.cli.people import masked, person_of, read_phone
+from worker.cli.people import masked, read_phone
 from worker.cli.printing import console
 from worker.finding import FoundMessage, find_messages
+from worker.messages import person_of
 from worker.state.persons import Persons
 from worker.tools import open_tools
 
@@ -51,7 +52,7 @@ def find(
         async with open_tools(config) as tools:
             subjects: list[str] = []
             if number is not None:
-                subjects = await Persons(tools.database, tools.people).subjects(person_of(number, tools.pepper))
+                subjects = await Persons(tools.database, tools.people).subjects(person_of(number.e164, tools.pepper))
             elif contact is not None:
                 subjects = [tools.pepper.name("contact", contact)]
             asked = {"subject": subjects[0] if subjects else None, "event_id": event_id, "message_id": message_id}

@@ -10,7 +10,6 @@ from typing import Annotated, NamedTuple
 import typer
 
 from worker.policy.number import Number, parse_number
-from worker.sealing import Pepper
 
 PhoneOption = Annotated[
     str,
@@ -36,11 +35,6 @@ def read_phone(given: str) -> Number:
     if not isinstance(number, Number):
         raise typer.BadParameter(f"the number on standard input is {number.reason}", param_hint="--phone")
     return number
-
-
-def person_of(number: Number, pepper: Pepper) -> str:
-    """Return the keyed hash of a number."""
-    return pepper.name("phone", number.e164)
 
 
 def masked(number: Number) -> str:

@@ -8,7 +8,8 @@ import typer
 
 from worker.auditing import audit_record
 from worker.cli.options import DEFAULT_CONFIG, ConfigOption
-from worker.cli.people import PhoneOption, person_of, read_phone
+from worker.cli.people import PhoneOption, read_phone
+from worker.messages import person_of
 from worker.state.persons import Person, Persons
 from worker.tools import open_tools
 
@@ -26,7 +27,7 @@ def export(phone: PhoneOption, config: ConfigOption = DEFAULT_CONFIG) -> None:
 
     async def read() -> Person:
         async with open_tools(config) as tools:
-            person = person_of(number, tools.pepper)
+            person = person_of(number.e164, tools.pepper)
             await tools.sink.publish(audit_record(tools.topics, "person.export", person=person))
             return await Persons(tools.database, tools.people).read(person)
 

@@ -6,7 +6,6 @@ from typing import Annotated
 
 import typer
 
-from schemas.messages import Lane
 from worker.auditing import audit_record
 from worker.cli.options import DEFAULT_CONFIG, ConfigOption
 from worker.kafka.scanning import fetch_records
@@ -71,5 +70,4 @@ def _groups(settings: Settings) -> dict[str, str]:
     inputs = {
         topic.name: f"{prefix}-router-{intake}" for intake, its in settings.intakes.items() for topic in its.topics
     }
-    lanes = {name: f"{prefix}-sender-{lane}" for lane in Lane for name in (names.lane(lane), names.lane_due(lane))}
-    return {**inputs, **lanes, names.replay: f"{prefix}-router-replay"}
+    return {**inputs, **names.lane_groups(), names.replay: f"{prefix}-router-replay"}

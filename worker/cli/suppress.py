@@ -11,8 +11,9 @@ from rich.table import Table
 
 from worker.auditing import audit_record, auditing_the_end
 from worker.cli.options import DEFAULT_CONFIG, ConfigOption
-from worker.cli.people import PhoneOption, Row, masked, person_of, read_csv, read_phone
+from worker.cli.people import PhoneOption, Row, masked, read_csv, read_phone
 from worker.cli.printing import console, progress
+from worker.messages import person_of
 from worker.policy.consent import Scope, SuppressedFor
 from worker.policy.number import Number, parse_number
 from worker.sealing import Pepper
@@ -48,7 +49,7 @@ def add(
 
 async def _add(config: Path, number: Number, reason: SuppressedFor, scope: Scope) -> None:
     async with open_tools(config) as tools:
-        person = person_of(number, tools.pepper)
+        person = person_of(number.e164, tools.pepper)
         told = {"person": person, "reason": reason, "scope": scope}
         await tools.sink.publish(audit_record(tools.topics, "suppress.add", **told))
         await Suppressing(tools.database).add([SuppressionRow(person, scope, reason)])
@@ -72,7 +73,7 @@ def remove(phone: PhoneOption, scope: ScopeOption = Scope.MARKETING, config: Con
 
 async def _remove(config: Path, number: Number, scope: Scope) -> list[SuppressionRow]:
     async with open_tools(config) as tools:
-        person = person_of(number, tools.pepper)
+        person = person_of(number.e164, tools.pepper)
         await tools.sink.publish(audit_record(tools.topics, "suppress.remove", person=person, scope=scope))
         return await Suppressing(tools.database).remove(person, scope)
 
@@ -159,7 +160,7 @@ def _read(row: Row, file: Path, reason: SuppressedFor, scope: Scope, pepper: Pep
         return f"{place}: wants at in ISO 8601, reason one of {reasons}, scope one of {scopes}"
     if at is not None:
         at = at if at.tzinfo else at.replace(tzinfo=UTC)
-    return SuppressionRow(person_of(number, pepper), its_scope, its_reason, at.timestamp() if at else None)
+    return SuppressionRow(person_of(number.e164, pepper), its_scope, its_reason, at.timestamp() if at else None)
 
 
 def _day(row: SuppressionRow) -> str:

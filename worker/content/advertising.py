@@ -7,7 +7,6 @@ is not outvoted by three sentences of service. Deterministic; what weighed most 
 """
 
 import re
-import unicodedata
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, lru_cache
@@ -15,6 +14,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
+from worker.content.folding import fold
 from worker.content.selling import Selling, reason_of
 
 WEIGHTS = Path(__file__).with_name("advertising.tsv")
@@ -221,37 +221,3 @@ def _groups(tokens: Sequence[Token]) -> Iterable[tuple[int, int, str]]:
             third = words[place + 2]
             yield first, min(place + 1, most), f"{word} {after} {third}"
             yield first, min(place + 1, most), f"{word} _ {third}"
-
-
-def fold(text: str) -> tuple[str, list[int]]:
-    """
-    Return *text* in lower-case letters without accents, and where in *text* each of its characters was.
-
-    Letters that are spelt out (`P R O M O`, `p.r.o.m.o`) are joined.
-    """
-    if text.isascii():
-        folded, places = text.lower(), list(range(len(text)))
-    else:
-        letters = [(letter, place) for place, character in enumerate(text) for letter in _plain(character)]
-        folded, places = "".join(letter for letter, _ in letters), [place for _, place in letters]
-    for spelt in reversed(list(_SPELT.finditer(folded))):
-        keep = [index for index in range(*spelt.span()) if folded[index].isalnum()]
-        folded = folded[: spelt.start()] + "".join(folded[index] for index in keep) + folded[spelt.end() :]
-        places[spelt.start() : spelt.end()] = [places[index] for index in keep]
-    return folded, places
-
-
-_SPELT = re.compile(r"(?<![^\W_])[a-z](?:[ .*_-][a-z]){3,}(?![^\W_])")
-_ALIKE = {"’": "'", "‘": "'", "ʼ": "'", "`": "'", "´": "'", "–": "-", "—": "-", "−": "-", "‑": "-", "ß": "ss"}
-_ALIKE |= {"œ": "oe", "æ": "ae", "×": "x", "٪": "%"}
-_ALIKE |= dict.fromkeys("\u00ad\u200b\u200c\u200d\u2060\ufeff", "")
-
-
-@cache
-def _plain(character: str) -> str:
-    character = character.lower()
-    if (alike := _ALIKE.get(character)) is not None:
-        return alike
-    decomposed = unicodedata.normalize("NFKD", character)
-    plain = "".join(letter for letter in decomposed if not unicodedata.combining(letter)).lower()
-    return " " if plain.isspace() and plain != "\n" else plain

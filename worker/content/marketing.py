@@ -4,7 +4,8 @@ import re
 from collections.abc import Collection, Iterable
 from typing import NamedTuple
 
-from worker.content.advertising import find_advertising, fold
+from worker.content.advertising import find_advertising
+from worker.content.folding import fold
 from worker.content.segments import segment
 
 # af2m: 36xxx is for advertising; 30101 is Octopush's own. An alphanumeric sender cannot be answered, so the text names it.

@@ -1,7 +1,7 @@
 """The longest text that a template can become: what `check` counts, so that nobody finds out from a bill."""
 
 import itertools
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +12,7 @@ from worker.content.templates import Template
 from worker.errors import PermanentError
 
 MOST_TEXTS = 512
-OTHER_SCRIPT = "Ж"
+FREE, OTHER_SCRIPT = "ê", "Ж"  # a Latin letter that GSM-7 lacks, which fills free values; one of another script
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +34,7 @@ class Worst:
 
 
 def worst_case(
-    template: Template, locale: str, values: Mapping[str, Sequence[Any]], free: Iterable[str], stop: str
+    template: Template, locale: str, values: Mapping[str, Sequence[Any]], free: Collection[str], stop: str
 ) -> Worst:
     """
     Return the dearest text.
@@ -51,15 +51,19 @@ def worst_case(
     """
     texts = [_written(template, locale, its, stop) for its in _combinations(values)]
     body = max(texts, key=_cost)
-    others = [
-        {name: value.replace("ê", OTHER_SCRIPT) if name in free and isinstance(value, str) else value
-         for name, value in its.items()}
+    foreign = [
+        _written(
+            template, locale, {name: _foreign(value) if name in free else value for name, value in its.items()}, stop
+        )
         for its in _combinations(values)
-    ] if any(True for _ in free) else []  # fmt: skip
-    foreign = max((_written(template, locale, its, stop) for its in others), key=_cost, default=None)
+    ]
     forced = tuple(character for character in not_gsm(body) if character in template.text[locale])
-    dearer = segment(foreign) if foreign is not None else None
+    dearer = segment(max(foreign, key=_cost)) if free else None
     return Worst(body, segment(body), forced, dearer if dearer and dearer.encoding == "UCS-2" else None)
+
+
+def _foreign(value: Any) -> Any:
+    return value.replace(FREE, OTHER_SCRIPT) if isinstance(value, str) else value
 
 
 def _combinations(values: Mapping[str, Sequence[Any]]) -> Iterable[dict[str, Any]]:
@@ -77,7 +81,7 @@ def _written(template: Template, locale: str, values: Mapping[str, Any], stop: s
         )
     except PermanentError as error:
         if error.code == "text_too_long":
-            return "ê" * 2_000
+            return FREE * 2_000
         raise
 
 

@@ -6,11 +6,9 @@ from contextlib import AsyncExitStack, asynccontextmanager
 
 from aiokafka import AIOKafkaConsumer
 from aiokafka.admin import AIOKafkaAdminClient
-from aiokafka.errors import KafkaError
 from aiokafka.structs import TopicPartition
 
-from worker.errors import BrokerUnavailable
-from worker.kafka.clients import connection
+from worker.kafka.clients import asking_kafka, connection
 from worker.kafka.scanning import partitions_of, scan
 from worker.kafka.topics import committed_offsets, open_admin
 from worker.records import Record
@@ -33,14 +31,12 @@ class Backlog:
         Raises:
             BrokerUnavailable: Kafka does not answer.
         """
-        try:
+        with asking_kafka():
             keys = [TopicPartition(t, n) for t in topics for n in await partitions_of(self._consumer, t)]
             if not keys:
                 return 0
             ends, starts = await self._consumer.end_offsets(keys), await self._consumer.beginning_offsets(keys)
             committed = await committed_offsets(self._admin, group, keys)
-        except KafkaError as error:
-            raise BrokerUnavailable(f"Kafka does not answer: {type(error).__name__}") from error
         return sum(max(0, ends[key] - max(committed.get(key, 0), starts[key])) for key in keys)
 
 
@@ -56,13 +52,10 @@ async def unfinished(settings: KafkaSettings, groups: Mapping[str, str]) -> Asyn
         BrokerUnavailable: Kafka does not answer to the end.
     """
     finished: dict[TopicPartition, int] = {}
-    try:
-        async with open_admin(settings) as admin:
-            for topic, group in groups.items():
-                keys = [TopicPartition(topic, number) for number in range(MOST_PARTITIONS)]
-                finished |= await committed_offsets(admin, group, keys)
-    except KafkaError as error:
-        raise BrokerUnavailable(f"Kafka does not answer: {type(error).__name__}") from error
+    async with open_admin(settings) as admin:
+        for topic, group in groups.items():
+            keys = [TopicPartition(topic, number) for number in range(MOST_PARTITIONS)]
+            finished |= await committed_offsets(admin, group, keys)
     async for record in scan(settings, list(groups), finished=finished):
         yield record
 
@@ -79,9 +72,7 @@ async def open_backlog(settings: KafkaSettings) -> AsyncIterator[Backlog]:
         admin = await stack.enter_async_context(open_admin(settings))
         consumer = AIOKafkaConsumer(**connection(settings))
         stack.push_async_callback(consumer.stop)
-        try:
+        with asking_kafka():
             await consumer.start()
             await asyncio.sleep(0)  # stopped before its tasks have begun, the client raises CancelledError
-        except KafkaError as error:
-            raise BrokerUnavailable(f"Kafka does not answer: {type(error).__name__}") from error
         yield Backlog(admin, consumer)

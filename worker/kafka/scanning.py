@@ -8,11 +8,11 @@ from typing import Any
 
 import structlog
 from aiokafka import AIOKafkaConsumer
-from aiokafka.errors import KafkaError, OffsetOutOfRangeError
+from aiokafka.errors import OffsetOutOfRangeError
 from aiokafka.structs import TopicPartition
 
 from worker.errors import BrokerUnavailable
-from worker.kafka.clients import connection
+from worker.kafka.clients import asking_kafka, connection
 from worker.kafka.unreadable import as_record
 from worker.records import Place, Record
 from worker.settings import KafkaSettings
@@ -26,10 +26,9 @@ async def _reader(settings: KafkaSettings) -> AsyncIterator[AIOKafkaConsumer]:
     isolation = "read_uncommitted" if settings.embedded else "read_committed"
     consumer = AIOKafkaConsumer(**connection(settings), auto_offset_reset="none", isolation_level=isolation)
     try:
-        await consumer.start()
-        yield consumer
-    except KafkaError as error:
-        raise BrokerUnavailable(f"Kafka does not answer: {type(error).__name__}") from error
+        with asking_kafka():
+            await consumer.start()
+            yield consumer
     finally:
         await consumer.stop()
 

@@ -83,7 +83,7 @@ class LiveFirst:
         names, prefix = self._topics, self._settings.kafka.prefix
         for lane in sorted(lanes):
             most = max(1, self._settings.lane(lane).slots // 2)
-            yield f"lane {lane}", most, (f"{prefix}-sender-{lane}", (names.lane(lane), names.lane_due(lane)))
+            yield f"lane {lane}", most, (names.sender_group(lane), (names.lane(lane), names.lane_due(lane)))
         if events:
             most = min((self._settings.lane(lane).slots // 2 for lane in lanes), default=50)
             yield "the router", max(1, most), (f"{prefix}-router-replay", (names.replay,))

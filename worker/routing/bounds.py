@@ -13,13 +13,15 @@ from pydantic.fields import FieldInfo
 from schemas.contract import Money
 from schemas.events.base import EventData
 from worker.content.templates import Template, Variable
+from worker.content.worst_case import FREE
+from worker.routing.conditions import bare
 
 # September has the longest name in French and English; both hours have two digits.
 LONGEST_TIME, LONGEST_DATE = "2026-09-30T20:30:00+00:00", "2026-09-30"
 MOST_MONEY = {"amount": 99_999.99, "currency": "EUR"}  # what a text is counted with; the models allow more
 CONTACT_LONGEST = {"contact.first_name": 50, "contact.last_name": 50}
 PLAIN_PATTERN = re.compile(r"^\^\[[A-Za-z0-9_.:-]+\]")  # a class of characters that GSM-7 has
-FREE, PLAIN = "ê", "x"  # a letter outside GSM-7 that is Latin, and one inside
+PLAIN = "x"
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +71,7 @@ def bound_of(variable: Variable, model: type[EventData]) -> Bound | None:
         if info is None:
             return None
         optional |= not info.is_required() and info.default is None
-        node = _bare(info.annotation)
+        node = bare(info.annotation)
     if info is None:
         return None
     return _bound(variable, node, _metadata(info), optional=optional)
@@ -122,32 +124,11 @@ def _nested(annotation: Any) -> list[Any]:
     return own + [found for argument in get_args(annotation) for found in _nested(argument)]
 
 
-def _bare(annotation: Any) -> Any:
-    """Return the type behind `Annotated` and `| None`."""
-    if hasattr(annotation, "__metadata__"):
-        return _bare(get_args(annotation)[0])
-    if get_origin(annotation) is Literal:
-        return annotation
-    rest = [argument for argument in get_args(annotation) if argument is not type(None)]
-    return _bare(rest[0]) if len(rest) == 1 else annotation
-
-
 def _wider(one: Bound, other: Bound) -> Bound:
     return Bound(
-        tuple(dict.fromkeys(map(_hashable, (*one.values, *other.values)))),
+        one.values + tuple(value for value in other.values if value not in one.values),
         one.optional or other.optional,
         one.free or other.free,
         tuple(dict.fromkeys((*one.choices, *other.choices))),
         one.unbounded or other.unbounded,
     )
-
-
-def _hashable(value: Any) -> Any:
-    return value if not isinstance(value, dict) else _Money(value)
-
-
-class _Money(dict[str, Any]):
-    """An amount that can be told apart from another."""
-
-    def __hash__(self) -> int:  # type: ignore[override]
-        return hash(tuple(self.items()))

@@ -94,7 +94,7 @@ def types_of(model: type[BaseModel], prefix: str) -> dict[str, Any]:
     """Return every field of *model*, dotted, with its Python type."""
     types_by_path: dict[str, Any] = {}
     for name, field in model.model_fields.items():
-        path, kind = f"{prefix}.{name}", _bare(field.annotation)
+        path, kind = f"{prefix}.{name}", bare(field.annotation)
         nested = isinstance(kind, type) and issubclass(kind, BaseModel)
         types_by_path |= types_of(kind, path) if nested else {path: kind}
     return types_by_path
@@ -111,13 +111,13 @@ def _cel_type(kind: Any) -> Any:
     return cel.Type.LIST if get_origin(kind) in (tuple, list) else cel.Type.DYN
 
 
-def _bare(annotation: Any) -> Any:
+def bare(annotation: Any) -> Any:
     """Return the type behind `Annotated` and `| None`."""
     if hasattr(annotation, "__metadata__"):
-        return _bare(get_args(annotation)[0])
+        return bare(get_args(annotation)[0])
     if get_origin(annotation) in (Union, types.UnionType):
         rest = [argument for argument in get_args(annotation) if argument is not type(None)]
-        return _bare(rest[0]) if len(rest) == 1 else annotation
+        return bare(rest[0]) if len(rest) == 1 else annotation
     return annotation
 
 

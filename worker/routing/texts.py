@@ -13,7 +13,7 @@ from worker.content.worst_case import Worst, worst_case
 from worker.delivery.accounts import Accounts
 from worker.errors import PermanentError, Problem
 from worker.policy.rules import Policy
-from worker.routing.bounds import Bound, bounds_of
+from worker.routing.bounds import Bound, bound_of, bounds_of
 from worker.routing.table import RoutingTable
 
 
@@ -75,16 +75,8 @@ def sample_of(template: Template, name: str) -> Any:
     variable = template.variables[name]
     if variable.sample is not None:
         return variable.sample
-    kinds = (bound_of_any(template, name) or Bound(("x",))).values
-    return kinds[0] if kinds else "x"
-
-
-def bound_of_any(template: Template, name: str) -> Bound | None:
-    """Return what a variable may be in the first event that has it."""
-    for model in EVENTS.values():
-        if (found := bounds_of(template, [model]).get(name)) is not None:
-            return found
-    return None
+    bounds = (bound_of(variable, model) for model in EVENTS.values())
+    return next((bound.values[0] for bound in bounds if bound is not None), "x")
 
 
 def sample_values(template: Template) -> dict[str, Any]:

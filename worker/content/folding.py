@@ -1,0 +1,39 @@
+"""Texts as a reader sees through them: no case, no accents, no tricks with spaces and look-alikes."""
+
+import re
+import unicodedata
+from functools import cache
+
+
+def fold(text: str) -> tuple[str, list[int]]:
+    """
+    Return *text* in lower-case letters without accents, and where in *text* each of its characters was.
+
+    Letters that are spelt out (`P R O M O`, `p.r.o.m.o`) are joined.
+    """
+    if text.isascii():
+        folded, places = text.lower(), list(range(len(text)))
+    else:
+        letters = [(letter, place) for place, character in enumerate(text) for letter in _plain(character)]
+        folded, places = "".join(letter for letter, _ in letters), [place for _, place in letters]
+    for spelt in reversed(list(_SPELT.finditer(folded))):
+        keep = [index for index in range(*spelt.span()) if folded[index].isalnum()]
+        folded = folded[: spelt.start()] + "".join(folded[index] for index in keep) + folded[spelt.end() :]
+        places[spelt.start() : spelt.end()] = [places[index] for index in keep]
+    return folded, places
+
+
+_SPELT = re.compile(r"(?<![^\W_])[a-z](?:[ .*_-][a-z]){3,}(?![^\W_])")
+_ALIKE = {"’": "'", "‘": "'", "ʼ": "'", "`": "'", "´": "'", "–": "-", "—": "-", "−": "-", "‑": "-", "ß": "ss"}
+_ALIKE |= {"œ": "oe", "æ": "ae", "×": "x", "٪": "%"}
+_ALIKE |= dict.fromkeys("\u00ad\u200b\u200c\u200d\u2060\ufeff", "")
+
+
+@cache
+def _plain(character: str) -> str:
+    character = character.lower()
+    if (alike := _ALIKE.get(character)) is not None:
+        return alike
+    decomposed = unicodedata.normalize("NFKD", character)
+    plain = "".join(letter for letter in decomposed if not unicodedata.combining(letter)).lower()
+    return " " if plain.isspace() and plain != "\n" else plain
