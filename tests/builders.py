@@ -10,6 +10,7 @@ from worker.demo.configuring import zone_at
 from worker.delivery.accounts import Account, Credentials
 from worker.delivery.asks import Ask
 from worker.delivery.fence import View
+from worker.delivery.limits import Limits
 from worker.policy.verdicts import Send
 from worker.records import Record
 from worker.routing.loading import Configuration, load_configuration
@@ -131,7 +132,8 @@ def ask(message_id: str = "m-1", **changes: Any) -> Ask:
         "purpose": None, "segments": 1, "verdict": Send(), "expires_at": 1e12, "queued_at": 0.0,
         "outcome": lambda kind, reason, verdict: f"{kind}:{reason}".encode(),
     }  # fmt: skip
-    return Ask(**{**base, **changes})
+    limits = {name: changes.pop(name) for name in Limits.__dataclass_fields__ if name in changes}
+    return Ask(**{**base, "limits": Limits(**limits), **changes})
 
 
 def view(**changes: Any) -> View:

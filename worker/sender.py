@@ -9,7 +9,7 @@ and comes back on the lane's due topic.
 """
 
 from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import Protocol
 
 import orjson
 import structlog
@@ -20,6 +20,7 @@ from worker.clock import Clock
 from worker.delivery.cancelling import scopes_of
 from worker.delivery.deferrals import Deferral
 from worker.delivery.handover import FIRST_WAIT_S, LONGEST_WAIT_S, Handover, Plan
+from worker.delivery.limits import Limits
 from worker.delivery.verdicts import Sms, Submitted
 from worker.errors import DeadLetterReason, PermanentError, TransientError
 from worker.floods import Floods
@@ -159,21 +160,22 @@ class Sender:
             resend=self._checking.resends(message),
             deferral=lambda verdict: self._deferral(message, verdict),
             try_again_s=self._try_again_s(message),
-            cancelled_by=scopes_of({"campaign": message.campaign, "route": message.route, "id": message.id}),
-            closes_at=checked.hours.closes_at,
-            afterwards=checked.hours.afterwards,
-            **self._counted(message, sms),
+            limits=self._limits(message, checked),
         )
 
-    def _counted(self, message: Message, sms: Sms | None) -> dict[str, Any]:
-        """Return what it counts as, and under which caps; what is not sent counts nowhere."""
-        if sms is None:
-            return {}
-        return {
-            "scope": self._checking.scope_of(message),
-            "caps": self._checking.caps(message),
-            "defers_over_cap": self._checking.template(message).on_cap == "defer",
-        }
+    def _limits(self, message: Message, checked: Checked) -> Limits:
+        cancelled_by = scopes_of({"campaign": message.campaign, "route": message.route, "id": message.id})
+        if checked.text is None:
+            return Limits(cancelled_by=cancelled_by)
+        hours = checked.hours
+        return Limits(
+            cancelled_by=cancelled_by,
+            closes_at=hours.closes_at.timestamp() if hours.closes_at else None,
+            afterwards=hours.afterwards,
+            scope=self._checking.scope_of(message),
+            caps=self._checking.caps(message),
+            defers_over_cap=self._checking.template(message).on_cap == "defer",
+        )
 
     def _try_again_s(self, message: Message) -> float:
         """Return how long it waits if it fails again and again: as long again as it has waited for that."""

@@ -16,8 +16,8 @@ from pydantic import ValidationError
 from schemas.events.consent import ConsentGranted, ConsentRevoked, Purpose
 from worker.auditing import audit_record
 from worker.cli.options import DEFAULT_CONFIG, ConfigOption, JsonOption
-from worker.cli.people import PhoneOption, Row, masked, read_csv, read_phone
-from worker.cli.printing import console, progress
+from worker.cli.people import PhoneOption, Row, masked, read_csv, read_phone, take_over, tell_of_import
+from worker.cli.printing import console
 from worker.messages import person_of
 from worker.people import Change
 from worker.policy.number import Number, parse_number
@@ -30,7 +30,6 @@ from worker.tools import Tools, open_tools
 
 app = typer.Typer(help="Who agreed to what, and the proof of it.", no_args_is_help=True)
 PURPOSES: tuple[str, ...] = get_args(Purpose)
-PIECE, MOST_BAD_TOLD = 200, 20
 
 
 async def _read(config: Path, number: Number, action: str) -> Person:
@@ -135,32 +134,19 @@ def import_(
     read are told by their number and left out; then it exits 1.
     """
     taken, bad = asyncio.run(_import(config, file))
-    for told in bad[:MOST_BAD_TOLD]:
-        typer.echo(told, err=True)
-    typer.echo(f"{taken} consents taken over, {len(bad)} lines left out", err=True)
-    raise typer.Exit(1 if bad else 0)
+    tell_of_import(taken, bad, "consents taken over")
 
 
 async def _import(config: Path, file: Path) -> tuple[int, list[str]]:
     required = ("phone", "purposes", "at", "channel", "wording_version")
-    rows, bad, taken = list(read_csv(file, required, ("wording", "brand", "ip"))), list[str](), 0
+    rows = list(read_csv(file, required, ("wording", "brand", "ip")))
     digest = hashlib.sha256(orjson.dumps([row.fields for row in rows])).hexdigest()[:16]
     async with open_tools(config) as tools:
-        projector = _projector(tools)
-        with progress() as bar:
-            task = bar.add_task("taking over", total=len(rows))
-            for start in range(0, len(rows), PIECE):
-                piece = [_grant(row, file, digest, tools.clock.now()) for row in rows[start : start + PIECE]]
-                bad += [one for one in piece if isinstance(one, str)]
-                good = [one for one in piece if isinstance(one, Change)]
-                if good:
-                    await projector.project(good)
-                taken += len(good)
-                bar.advance(task, len(piece))
-        await tools.sink.publish(
-            audit_record(tools.topics, "consent.import", file=digest, taken=taken, left_out=len(bad))
-        )
-    return taken, bad
+
+        def read(row: Row) -> Change | str:
+            return _grant(row, file, digest, tools.clock.now())
+
+        return await take_over(tools, rows, "consent.import", read, _projector(tools).project, file=digest)
 
 
 def _grant(row: Row, file: Path, digest: str, now: datetime) -> Change | str:

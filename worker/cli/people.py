@@ -2,15 +2,20 @@
 
 import csv
 import sys
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
-from typing import Annotated, NamedTuple
+from typing import Annotated, Any, NamedTuple, TypeVar
 
 import typer
 
+from worker.auditing import auditing_the_end
+from worker.cli.printing import progress
 from worker.policy.number import Number, parse_number
+from worker.tools import Tools
 
+Taken = TypeVar("Taken")
+PIECE, MOST_BAD_TOLD = 200, 20
 PhoneOption = Annotated[
     str,
     typer.Option(
@@ -64,3 +69,52 @@ def read_csv(path: Path, required: tuple[str, ...], optional: tuple[str, ...] = 
         reader = csv.DictReader(file, header, delimiter=delimiter)
         for fields in reader:
             yield Row(reader.line_num + 1, {name: (fields.get(name) or "").strip() for name in header})
+
+
+async def take_over(
+    tools: Tools,
+    rows: Sequence[Row],
+    action: str,
+    read: Callable[[Row], Taken | str],
+    write: Callable[[Sequence[Taken]], Awaitable[None]],
+    **told: Any,
+) -> tuple[int, list[str]]:
+    """
+    Write what the rows of a file say, some hundred at a time with a bar; audited as *action*, however it ends.
+
+    Args:
+        tools: Everything open.
+        rows: Of the file.
+        action: Its name on `sms.audit`.
+        read: Returns a row as what is written, or what is wrong with it.
+        write: Writes some of them.
+        told: More for the audit.
+
+    Returns:
+        How many were written, and what is wrong with the others.
+    """
+    taken, bad = 0, list[str]()
+    with progress() as bar:
+        task = bar.add_task(action, total=len(rows))
+        async with auditing_the_end(
+            tools.topics, tools.sink, action, lambda: {"numbers": taken, "left_out": len(bad), **told}
+        ):
+            for start in range(0, len(rows), PIECE):
+                piece = [read(row) for row in rows[start : start + PIECE]]
+                bad += [one for one in piece if isinstance(one, str)]
+                good = [one for one in piece if not isinstance(one, str)]
+                if good:
+                    await write(good)
+                taken += len(good)
+                bar.advance(task, len(piece))
+    return taken, bad
+
+
+def tell_of_import(taken: int, bad: Sequence[str], what: str) -> None:
+    """Say what came of an import, and end the command: 1 if lines were left out."""
+    for told in bad[:MOST_BAD_TOLD]:
+        typer.echo(told, err=True)
+    if len(bad) > MOST_BAD_TOLD:
+        typer.echo(f"and {len(bad) - MOST_BAD_TOLD} more lines", err=True)
+    typer.echo(f"{taken} {what}, {len(bad)} lines left out", err=True)
+    raise typer.Exit(1 if bad else 0)

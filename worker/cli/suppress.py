@@ -1,7 +1,6 @@
 """`suppress`: numbers that must not be texted, by somebody's decision."""
 
 import asyncio
-from contextlib import AsyncExitStack
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
@@ -9,10 +8,10 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from worker.auditing import audit_record, auditing_the_end
+from worker.auditing import audit_record
 from worker.cli.options import DEFAULT_CONFIG, ConfigOption
-from worker.cli.people import PhoneOption, Row, masked, read_csv, read_phone
-from worker.cli.printing import console, progress
+from worker.cli.people import PhoneOption, Row, masked, read_csv, read_phone, take_over, tell_of_import
+from worker.cli.printing import console
 from worker.messages import person_of
 from worker.policy.consent import Scope, SuppressedFor
 from worker.policy.number import Number, parse_number
@@ -21,7 +20,6 @@ from worker.state.suppressing import Suppressing, SuppressionRow
 from worker.tools import open_tools
 
 app = typer.Typer(help="Numbers that must not be texted; no number is kept, only its keyed hash.", no_args_is_help=True)
-PIECE, MOST_BAD_TOLD = 500, 20
 ReasonOption = Annotated[SuppressedFor, typer.Option(help="Why.")]
 ScopeOption = Annotated[Scope, typer.Option(help="everything covers transactional texts and codes, too.")]
 
@@ -115,34 +113,18 @@ def import_(
     cannot be read are told by their number and left out; then it exits 1. Importing again changes nothing.
     """
     taken, bad = asyncio.run(_import(config, file, reason, scope))
-    for told in bad[:MOST_BAD_TOLD]:
-        typer.echo(told, err=True)
-    if len(bad) > MOST_BAD_TOLD:
-        typer.echo(f"and {len(bad) - MOST_BAD_TOLD} more lines", err=True)
-    typer.echo(f"{taken} suppressed, {len(bad)} lines left out", err=True)
-    raise typer.Exit(1 if bad else 0)
+    tell_of_import(taken, bad, "suppressed")
 
 
 async def _import(config: Path, file: Path, reason: SuppressedFor, scope: Scope) -> tuple[int, list[str]]:
-    rows, bad, taken = list(read_csv(file, ("phone",), ("at", "reason", "scope"))), list[str](), 0
-    async with AsyncExitStack() as stack:
-        tools = await stack.enter_async_context(open_tools(config))
-        suppressing = Suppressing(tools.database)
+    rows = list(read_csv(file, ("phone",), ("at", "reason", "scope")))
+    async with open_tools(config) as tools:
 
-        def told() -> dict[str, object]:
-            return {"numbers": taken, "left_out": len(bad), "reason": reason, "scope": scope}
+        def read(row: Row) -> SuppressionRow | str:
+            return _read(row, file, reason, scope, tools.pepper)
 
-        await stack.enter_async_context(auditing_the_end(tools.topics, tools.sink, "suppress.import", told))
-        with progress() as bar:
-            task = bar.add_task("suppressing", total=len(rows))
-            for start in range(0, len(rows), PIECE):
-                piece = [_read(row, file, reason, scope, tools.pepper) for row in rows[start : start + PIECE]]
-                bad += [one for one in piece if isinstance(one, str)]
-                good = [one for one in piece if isinstance(one, SuppressionRow)]
-                await suppressing.add(good)
-                taken += len(good)
-                bar.advance(task, len(piece))
-    return taken, bad
+        add = Suppressing(tools.database).add
+        return await take_over(tools, rows, "suppress.import", read, add, reason=reason, scope=scope)
 
 
 def _read(row: Row, file: Path, reason: SuppressedFor, scope: Scope, pepper: Pepper) -> SuppressionRow | str:

@@ -7,7 +7,7 @@ from schemas.messages import Lane
 from schemas.outcomes import OutcomeKind
 from worker.delivery.deferrals import Deferral
 from worker.delivery.ledger import Entry
-from worker.policy.caps import Cap
+from worker.delivery.limits import NO_LIMITS, Limits
 from worker.policy.verdicts import Defer, Reason, Verdict
 
 
@@ -30,11 +30,7 @@ class Ask:
         replayed: An operator put it back; within its lane it goes last.
         resend: What cannot be known to have been sent is sent once more, under a new key.
         deferral: What waits, if the verdict is to defer.
-        closes_at: Seconds since 1970; from then on *afterwards* holds instead of a `Send`.
-        cancelled_by: Under which names an operator may take it back.
-        scope: What it counts as, under its number's caps.
-        caps: How often its number may be texted.
-        defers_over_cap: Over a cap it waits until it may go; otherwise it is suppressed.
+        limits: Closing time, caps, and operators.
     """
 
     message_id: str
@@ -54,12 +50,7 @@ class Ask:
     replayed: bool = False
     resend: bool = False
     deferral: Callable[[Defer], Deferral] | None = None
-    closes_at: float | None = None
-    afterwards: Verdict | None = None
-    cancelled_by: Sequence[str] = ()
-    scope: str | None = None
-    caps: Sequence[Cap] = ()
-    defers_over_cap: bool = False
+    limits: Limits = NO_LIMITS
 
 
 @dataclass(frozen=True, slots=True)

@@ -103,8 +103,10 @@ def decide(
             decision.entries.extend(changed)
             if changed and isinstance(reply, Deferred) and reply.until is not None and ask.deferral:
                 decision.deferrals.append(ask.deferral(reply.until))
-            if isinstance(reply, Claimed) and ask.person and ask.scope:
-                counted[ask.person].append(Counted(ask.message_id, ask.scope, view.now))  # the next one must see it
+            if isinstance(reply, Claimed) and ask.person and ask.limits.scope:
+                counted[ask.person].append(
+                    Counted(ask.message_id, ask.limits.scope, view.now)
+                )  # the next one must see it
         decision.replies.append(reply)
     return replace(decision, tokens=gate.tokens)
 
@@ -149,8 +151,8 @@ def _decide_one(
     if (wait := gate.pass_through(ask)) is not None:
         return wait, []
     claimed = claim(before, ask.holder, name, view.now, account.lease_s)
-    if ask.person is not None and ask.scope is not None:
-        claimed = replace(claimed, person=ask.person, scope=ask.scope, claimed_at=view.now)
+    if ask.person is not None and ask.limits.scope is not None:
+        claimed = replace(claimed, person=ask.person, scope=ask.limits.scope, claimed_at=view.now)
     return Claimed(claimed.attempt, ask.holder, entry=claimed, verdict=verdict), [claimed]
 
 
@@ -161,7 +163,7 @@ def _verdict(ask: Ask, view: View, start_window_s: float) -> Verdict:
         return Refuse(OutcomeKind.EXPIRED, Reason.EXPIRED)
     if is_superseded(ask.unless, view.seen, ask.event_at):
         return Refuse(OutcomeKind.SUPERSEDED, Reason.SUPERSEDED)
-    if any(view.cancelled.get(scope, float("-inf")) >= ask.event_at for scope in ask.cancelled_by):
+    if any(view.cancelled.get(scope, float("-inf")) >= ask.event_at for scope in ask.limits.cancelled_by):
         return suppress(Reason.CANCELLED)
     if isinstance(ask.verdict, Defer):
         return ask.verdict
@@ -170,16 +172,16 @@ def _verdict(ask: Ask, view: View, start_window_s: float) -> Verdict:
     verdict = check_consent(view.acts.get(ask.person, ()), view.suppressions.get(ask.person, ()), ask.purpose)
     if isinstance(verdict, Refuse):
         return verdict
-    if ask.afterwards is not None and view.now + start_window_s >= (ask.closes_at or 0.0):
-        return ask.afterwards  # it waited for its turn, and its request might start past closing time
+    if ask.limits.afterwards is not None and view.now + start_window_s >= (ask.limits.closes_at or 0.0):
+        return ask.limits.afterwards  # it waited for its turn, and its request might start past closing time
     return _over_cap(ask, view) or verdict
 
 
 def _over_cap(ask: Ask, view: View) -> Verdict | None:
-    free = free_at(ask.caps, view.counted.get(ask.person or "", ()), ask.message_id, view.now)
+    free = free_at(ask.limits.caps, view.counted.get(ask.person or "", ()), ask.message_id, view.now)
     if free is None:
         return None
-    if not ask.defers_over_cap or free >= ask.expires_at:
+    if not ask.limits.defers_over_cap or free >= ask.expires_at:
         return suppress(Reason.CAP_REACHED)
     return Defer(datetime.fromtimestamp(free, UTC), Reason.CAP_REACHED)
 

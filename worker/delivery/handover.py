@@ -19,11 +19,11 @@ from worker.delivery.asks import Ask, Busy, Claimed, Deferred, IdReused, Settled
 from worker.delivery.attempts import Attempts
 from worker.delivery.deferrals import Deferral
 from worker.delivery.ledger import Answer, Entry
+from worker.delivery.limits import NO_LIMITS, Limits
 from worker.delivery.queue import Answer as Answered
 from worker.delivery.queue import FenceQueue
 from worker.delivery.verdicts import ProviderReason, Sms, Submitted
 from worker.errors import DeadLetterReason, PermanentError
-from worker.policy.caps import Cap
 from worker.policy.verdicts import Defer, Reason, Verdict
 from worker.progress import Step, at
 from worker.telemetry import metrics
@@ -45,7 +45,7 @@ class Plan:
         refusals_burn: The account's provider remembers refused keys too.
         outcome: Makes the payload of an outcome, with what the provider said if it was asked, and the verdict.
         try_again_s: How long it waits if it fails again and again.
-        unless: See `worker.delivery.fence.Ask`, as for *step*, *replayed*, *resend*, *deferral*, *caps* and the others.
+        unless: See `worker.delivery.fence.Ask`, as for *step*, *replayed*, *resend*, *deferral* and *limits*.
     """
 
     message_id: str
@@ -68,12 +68,7 @@ class Plan:
     resend: bool = False
     deferral: Callable[[Defer], Deferral] | None = None
     try_again_s: float = FIRST_WAIT_S
-    closes_at: datetime | None = None
-    afterwards: Verdict | None = None
-    cancelled_by: Sequence[str] = ()
-    scope: str | None = None
-    caps: Sequence[Cap] = ()
-    defers_over_cap: bool = False
+    limits: Limits = NO_LIMITS
 
 
 @dataclass(slots=True)
@@ -200,12 +195,7 @@ class Handover:
             replayed=plan.replayed,
             resend=plan.resend,
             deferral=plan.deferral,
-            closes_at=plan.closes_at.timestamp() if plan.closes_at else None,
-            afterwards=plan.afterwards,
-            cancelled_by=plan.cancelled_by,
-            scope=plan.scope,
-            caps=plan.caps,
-            defers_over_cap=plan.defers_over_cap,
+            limits=plan.limits,
         )
         at(Step.FENCE)
         reply = await self._queue.ask(ask)

@@ -60,6 +60,6 @@ class Cancelling:
 
 async def read_cancelled(connection: AsyncConnection, asks: Sequence[Ask]) -> dict[str, float]:
     """Return when the scopes of *asks* were taken back, for those that were."""
-    scopes = sorted({scope for ask in asks for scope in ask.cancelled_by})
+    scopes = sorted({scope for ask in asks for scope in ask.limits.cancelled_by})
     rows = await connection.execute(sa.select(cancellations).where(cancellations.c.scope.in_(scopes)))
     return {row.scope: row.at for row in rows}

@@ -25,11 +25,11 @@ async def read_counted(connection: AsyncConnection, asks: Sequence[Ask], now: fl
 
     The time is bound as a number: an expression of the database's clock would keep the index from being used for it.
     """
-    capped = [ask for ask in asks if ask.caps and ask.person is not None]
+    capped = [ask for ask in asks if ask.limits.caps and ask.person is not None]
     found: dict[str, list[Counted]] = defaultdict(list)
     if not capped:
         return found
-    longest_s = max(cap.seconds for ask in capped for cap in ask.caps)
+    longest_s = max(cap.seconds for ask in capped for cap in ask.limits.caps)
     persons = sorted({ask.person for ask in capped if ask.person is not None})
     for row in await connection.execute(_SELECT, {"persons": persons, "since": now - longest_s}):
         found[row.person].append(Counted(row.message_id, row.scope, row.claimed_at))
