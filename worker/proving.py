@@ -24,11 +24,9 @@ def acts_until(person: Person, at: datetime) -> list[ConsentAct]:
 def verdicts_at(person: Person, at: datetime, purposes: Iterable[str]) -> dict[str, str | None]:
     """Return for each purpose why a text was not allowed at *at*; None where it was."""
     acts = [DatedAct(Act(act.act), act.purpose, act.at) for act in acts_until(person, at)]
-    suppressions = [
-        Suppression(its["scope"], its["reason"], its["at"])
-        for its in person.suppressions
-        if its["at"] <= at.timestamp()
-    ]
+    held = [its for its in person.suppressions if its["at"] <= at.timestamp()]
+    held += [its for its in person.past_suppressions if its["at"] <= at.timestamp() < its["until"]]
+    suppressions = [Suppression(its["scope"], its["reason"], its["at"]) for its in held]
     answers = {purpose: check_consent(acts, suppressions, purpose) for purpose in purposes}
     return {name: answer.reason if isinstance(answer, Refuse) else None for name, answer in answers.items()}
 
@@ -47,8 +45,9 @@ def page(person: Person, who: str, at: datetime, purposes: Iterable[str]) -> str
     acts = [_act(act) for act in acts_until(person, at)]
     sent = [_sent(told) for told in person.messages if str(told.get("counts_as", "")).startswith("marketing:")]
     stops = [
-        f"<tr><td>{_time(s['at'])}</td><td>{escape(s['scope'])}</td><td>{escape(s['reason'])}</td></tr>"
-        for s in person.suppressions
+        f"<tr><td>{_time(s['at'])}</td><td>{escape(s['scope'])}</td><td>{escape(s['reason'])}</td>"
+        f"<td>{_time(s['until']) if 'until' in s else ''}</td></tr>"
+        for s in (*person.suppressions, *person.past_suppressions)
     ]
     return (
         f'<!doctype html><html lang="en"><meta charset="utf-8"><title>Proof of consent</title><style>{_STYLE}</style>'
@@ -60,7 +59,7 @@ def page(person: Person, who: str, at: datetime, purposes: Iterable[str]) -> str
             ("when", "act", "purpose", "how", "wording", "source", "record"),
             acts,
         )
-        + _table("Suppressions", ("when", "scope", "reason"), stops)
+        + _table("Suppressions", ("when", "scope", "reason", "lifted"), stops)
         + _table(
             "Marketing texts sent, or that may have been", ("when", "purpose", "template, version", "outcome"), sent
         )

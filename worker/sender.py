@@ -17,10 +17,8 @@ import structlog
 from schemas.messages import Category, Message
 from schemas.outcomes import OutcomeKind
 from worker.clock import Clock
-from worker.delivery.cancelling import scopes_of
 from worker.delivery.deferrals import Deferral
 from worker.delivery.handover import FIRST_WAIT_S, LONGEST_WAIT_S, Handover, Plan
-from worker.delivery.limits import Limits
 from worker.delivery.verdicts import Sms, Submitted
 from worker.errors import DeadLetterReason, PermanentError, TransientError
 from worker.floods import Floods
@@ -160,21 +158,7 @@ class Sender:
             resend=self._checking.resends(message),
             deferral=lambda verdict: self._deferral(message, verdict),
             try_again_s=self._try_again_s(message),
-            limits=self._limits(message, checked),
-        )
-
-    def _limits(self, message: Message, checked: Checked) -> Limits:
-        cancelled_by = scopes_of({"campaign": message.campaign, "route": message.route, "id": message.id})
-        if checked.text is None:
-            return Limits(cancelled_by=cancelled_by)
-        hours = checked.hours
-        return Limits(
-            cancelled_by=cancelled_by,
-            closes_at=hours.closes_at.timestamp() if hours.closes_at else None,
-            afterwards=hours.afterwards,
-            scope=self._checking.scope_of(message),
-            caps=self._checking.caps(message),
-            defers_over_cap=self._checking.template(message).on_cap == "defer",
+            limits=self._checking.limits(message, checked),
         )
 
     def _try_again_s(self, message: Message) -> float:

@@ -175,7 +175,10 @@ async def test_what_has_not_been_sent_can_be_taken_back_and_later_events_go(serv
             await world.publish("promotion.announced", recipients=[{"contact_id": "c-80"}], campaign="autumn")
             outcomes = await world.outcomes(82)
             written = await audit(world, "cancel")
+            undone = await world.command("cancel", "--campaign", "autumn", "--undo")
+            await world.command("cancel", "--campaign", "autumn", "--undo", expect=1)
 
+    assert "goes again" in undone.stderr
     assert "would be taken back; --yes does it" in rehearsed.stderr
     assert int(done.stderr.split()[0]) > 20
     assert "waits  delayed" in cart.stdout

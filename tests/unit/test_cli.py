@@ -10,6 +10,7 @@ from typer.testing import CliRunner
 
 from tests import builders
 from tests.unit.test_configuration import change
+from worker.cli.people import plain_cells, read_csv
 from worker.cli import app
 
 RUNNER = CliRunner()
@@ -198,3 +199,12 @@ def test_every_dead_letter_reason_says_what_it_means_and_what_to_do() -> None:
 
     assert set(ADVICE) == set(DeadLetterReason)
     assert all(text.endswith(".") for advice in ADVICE.values() for text in advice)
+
+
+def test_a_list_in_another_encoding_is_told_and_formulas_are_defused(tmp_path) -> None:
+    file = tmp_path / "list.csv"
+    file.write_bytes("phone;reason\n+33612345678;supprimé\n".encode("latin-1"))
+
+    with pytest.raises(typer.BadParameter, match="is not UTF-8"):
+        list(read_csv(file, ("phone", "reason")))
+    assert plain_cells(["=1+1", "@x", "plain", 3, None]) == ["'=1+1", "'@x", "plain", 3, None]

@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 from types import SimpleNamespace
 
 import pytest
+import sqlalchemy as sa
 
 from tests import builders
 from tests.builders import NOW, PEPPER, RING, account, ask, message
@@ -21,8 +22,10 @@ from worker.replaying.judging import Judge
 from worker.replaying.letters import Letter
 from worker.replaying.putting_back import HANDLED, NEEDS_YES_MARKETING, NEVER_NEW, Figures, Run, Wish, left_because
 from worker.results import dead_letter, restore
+from worker.state.cancelling import Cancelling
 from worker.state.fence import FenceStore
 from worker.state.ledger import Ledger, Settlement
+from worker.state.tables import ledger
 from worker.state.operating import Operating
 from worker.state.people import People
 from worker.state.tables import handled_letters
@@ -40,9 +43,7 @@ async def tools(database):
     store = FenceStore(database, "me", 60)
     await store.open_account("octopush-transactional")
     async with database.transaction() as connection:
-        from sqlalchemy import text
-
-        await connection.execute(text("UPDATE accounts SET tokens = 1000000"))
+        await connection.execute(sa.text("UPDATE accounts SET tokens = 1000000"))
     return SimpleNamespace(
         configuration=CONFIGURATION, clock=ManualClock(), database=database, operating=Operating(database), people=people,
         pepper=PEPPER, topics=Topics("sms"), sink=MemoryWriter(), fences=store,
@@ -93,6 +94,21 @@ async def test_a_letter_goes_back_as_the_same_message_and_once_noted_is_hidden(t
     assert found.decision == judging.WOULD_SEND
     assert [id_of(found) in record.value.decode() for record in tools.sink.records] == [True]
     assert await tools.operating.handled(its.place.topic, its.place.partition) == {its.place.offset: its.time_ms}
+
+
+async def test_a_rehearsal_says_what_the_fence_would_say_of_caps_and_of_what_was_taken_back(tools) -> None:
+    its = await letter(tools)
+    sent = {"fingerprint": "f", "state": "sent", "attempt": 1, "reuse": False, "ambiguous": False, "updated_at": 0.0}
+    counts = {"person": PEPPER.name("phone", "+33612345678"), "scope": "transactional:order_shipped:"}
+    rows = [{**sent, **counts, "message_id": str(uuid.uuid4()), "claimed_at": NOW.timestamp() - n} for n in range(20)]
+    async with tools.database.transaction() as connection:
+        await connection.execute(ledger.insert(), rows)
+    capped = await judged(tools, its)
+    await Cancelling(tools.database).cancel("route:order-shipped", [], 0.0)
+    cancelled = await judged(tools, its)
+
+    assert (capped.decision, capped.detail) == (judging.REFUSED, "cap_reached")
+    assert (cancelled.decision, cancelled.detail) == (judging.REFUSED, "cancelled")
 
 
 async def test_what_two_operators_put_back_at_once_goes_back_once(tools) -> None:

@@ -1,11 +1,12 @@
 """When a message may go, and what makes it pointless."""
 
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
 import pytest
 
+from schemas.events import EVENTS
 from schemas.events.appointment import AppointmentBooked
 from tests.builders import SHIPPED, data
 from worker.content.templates import load_templates
@@ -43,6 +44,19 @@ def test_a_reminder_goes_at_nine_of_the_recipients_own_clock(tmp_path, starts_at
     at = route(tmp_path).not_before(event_at, its, ZoneInfo(zone))
 
     assert at == datetime.fromisoformat(goes_at)
+
+
+@pytest.mark.parametrize("zone", ["America/Martinique", "Europe/Paris", "Pacific/Noumea"])
+def test_a_date_without_a_time_is_that_day_wherever_one_lives(tmp_path, zone) -> None:
+    row = '{id: reminder, event: order.refunded, template: order_refunded, at: data.expected_on - 1d, local_time: "09:00"}'
+    path = tmp_path / "routes.yaml"
+    path.write_text(f"routes:\n  - {row}\n")
+    (its,) = load_routes(path, load_templates(SHIPPED / "templates")).for_type("order.refunded")
+    event = EVENTS["order.refunded"].model_validate(data("order.refunded", expected_on="2026-11-30"))
+
+    at = its.not_before(datetime(2026, 11, 23, tzinfo=UTC), event, ZoneInfo(zone))
+
+    assert at == datetime(2026, 11, 29, 9, 0, tzinfo=ZoneInfo(zone))
 
 
 def test_local_time_needs_a_day(tmp_path) -> None:

@@ -5,9 +5,10 @@ import csv
 import hashlib
 import sys
 import uuid
-from datetime import UTC, datetime
+from datetime import UTC, datetime, time
 from pathlib import Path
 from typing import Annotated, Any, get_args
+from zoneinfo import ZoneInfo
 
 import orjson
 import typer
@@ -16,10 +17,11 @@ from pydantic import ValidationError
 from schemas.events.consent import ConsentGranted, ConsentRevoked, Purpose
 from worker.auditing import audit_record
 from worker.cli.options import DEFAULT_CONFIG, ConfigOption, JsonOption
-from worker.cli.people import PhoneOption, Row, masked, read_csv, read_phone, take_over, tell_of_import
+from worker.cli.people import PhoneOption, Row, masked, plain_cells, read_csv, read_phone, take_over, tell_of_import
 from worker.cli.printing import console
 from worker.messages import person_of
 from worker.people import Change
+from worker.policy.hours import zone_for
 from worker.policy.number import Number, parse_number
 from worker.proving import page, verdicts_at
 from worker.records import Record
@@ -63,7 +65,12 @@ def show(phone: PhoneOption, as_json: JsonOption = False, config: ConfigOption =
 @app.command()
 def prove(
     phone: PhoneOption,
-    at: Annotated[datetime | None, typer.Option(help="The day that is asked about; now unless said.")] = None,
+    at: Annotated[
+        str | None,
+        typer.Option(
+            help="The moment that is asked about, in ISO 8601; a date is the end of that day there. Now unless said."
+        ),
+    ] = None,
     out: Annotated[Path, typer.Option(help="Where to write the page.")] = Path("consent.html"),
     config: ConfigOption = DEFAULT_CONFIG,
 ) -> None:
@@ -73,10 +80,23 @@ def prove(
     Example: `echo "06 12 34 56 78" | sms-worker consent prove --phone - --at 2026-11-01`
     """
     number = read_phone(phone)
+    moment = _moment(at, zone_for(number.e164, None))
     person = asyncio.run(_read(config, number, "consent.prove"))
-    moment = (at or datetime.now(UTC)).replace(tzinfo=UTC)
     out.write_text(page(person, masked(number), moment, PURPOSES), "utf-8")
     typer.echo(f"{out}: {len(person.acts)} acts, {len(person.messages)} texts", err=True)
+
+
+def _moment(at: str | None, zone: ZoneInfo) -> datetime:
+    """Return the moment that *at* names in *zone*; of a day its last."""
+    if at is None:
+        return datetime.now(zone)
+    try:
+        moment = datetime.fromisoformat(at)
+    except ValueError as error:
+        raise typer.BadParameter(f"found {at!r}; write 2026-11-01 or 2026-11-01T10:00", param_hint="--at") from error
+    if len(at) == len("2026-11-01"):
+        moment = datetime.combine(moment, time.max)
+    return moment if moment.tzinfo else moment.replace(tzinfo=zone)
 
 
 @app.command()
@@ -91,7 +111,7 @@ async def _export(config: Path) -> None:
     async with open_tools(config) as tools:
         await tools.sink.publish(audit_record(tools.topics, "consent.export"))
         async for act in Persons(tools.database, tools.people).all_acts():
-            writer.writerow(act)
+            writer.writerow(plain_cells(act))
 
 
 @app.command()

@@ -18,6 +18,7 @@ from worker.cli import (
     outcomes,
     person,
     preview,
+    retention,
     run,
     sandbox,
     schemas,
@@ -51,6 +52,7 @@ app.command()(cancel.cancel)
 app.command()(segments.segments)
 app.command()(preview.preview)
 app.command("lint-text")(lint_text.lint_text)
+app.command()(retention.retention)
 app.command("send-test")(send_test.send_test)
 app.command()(sandbox.sandbox)
 app.command("why-stuck")(why_stuck.why_stuck)

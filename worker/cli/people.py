@@ -2,8 +2,8 @@
 
 import csv
 import sys
-from collections.abc import Awaitable, Callable, Iterator, Sequence
-from contextlib import closing
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple, TypeVar
 
@@ -16,6 +16,7 @@ from worker.tools import Tools
 
 Taken = TypeVar("Taken")
 PIECE, MOST_BAD_TOLD = 200, 20
+FORMULAS = ("=", "+", "-", "@", "\t", "\r")
 PhoneOption = Annotated[
     str,
     typer.Option(
@@ -57,7 +58,7 @@ def read_csv(path: Path, required: tuple[str, ...], optional: tuple[str, ...] = 
         file = sys.stdin if str(path) == "-" else path.open(encoding="utf-8-sig", newline="")
     except OSError as error:
         raise typer.BadParameter(f"{path} cannot be read: {error.strerror}") from error
-    with closing(file):
+    with closing(file), _telling_the_encoding(path):
         sample = file.readline()
         delimiter = ";" if sample.count(";") > sample.count(",") else ","
         header = [name.strip().lower() for name in next(csv.reader([sample], delimiter=delimiter), [])]
@@ -69,6 +70,23 @@ def read_csv(path: Path, required: tuple[str, ...], optional: tuple[str, ...] = 
         reader = csv.DictReader(file, header, delimiter=delimiter)
         for fields in reader:
             yield Row(reader.line_num + 1, {name: (fields.get(name) or "").strip() for name in header})
+
+
+@contextmanager
+def _telling_the_encoding(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except UnicodeDecodeError as error:
+        told = f"{path}: is not UTF-8 (byte {error.start}); spreadsheets call it 'CSV UTF-8'"
+        raise typer.BadParameter(told) from error
+
+
+def plain_cells(values: Iterable[Any]) -> list[Any]:
+    """Return *values* for a line of CSV: text that a spreadsheet would run as a formula begins with an apostrophe.
+
+    Source: OWASP, CSV injection.
+    """
+    return [f"'{value}" if isinstance(value, str) and value.startswith(FORMULAS) else value for value in values]
 
 
 async def take_over(

@@ -49,13 +49,13 @@ def worst_case(
     Raises:
         PermanentError: A text cannot be rendered at all.
     """
-    texts = [_written(template, locale, its, stop) for its in _combinations(values)]
+    texts = [written(template, locale, its, stop) for its in combinations(values)]
     body = max(texts, key=_cost)
     foreign = [
-        _written(
+        written(
             template, locale, {name: _foreign(value) if name in free else value for name, value in its.items()}, stop
         )
-        for its in _combinations(values)
+        for its in combinations(values)
     ]
     forced = tuple(character for character in not_gsm(body) if character in template.text[locale])
     dearer = segment(max(foreign, key=_cost)) if free else None
@@ -66,14 +66,15 @@ def _foreign(value: Any) -> Any:
     return value.replace(FREE, OTHER_SCRIPT) if isinstance(value, str) else value
 
 
-def _combinations(values: Mapping[str, Sequence[Any]]) -> Iterable[dict[str, Any]]:
+def combinations(values: Mapping[str, Sequence[Any]]) -> Iterable[dict[str, Any]]:
     """Yield every combination, the longest values first, up to a bound."""
     ordered = [sorted(its, key=lambda value: -len(str(value))) for its in values.values()]
     for chosen in itertools.islice(itertools.product(*ordered), MOST_TEXTS):
         yield dict(zip(values, chosen, strict=True))
 
 
-def _written(template: Template, locale: str, values: Mapping[str, Any], stop: str) -> str:
+def written(template: Template, locale: str, values: Mapping[str, Any], stop: str) -> str:
+    """Return the text with *values*, normalised; one that is far too long comes back as such."""
     variables = {**values, "stop": stop} if template.purpose else dict(values)
     try:
         return normalise(

@@ -96,7 +96,7 @@ def decide(
     for ask in asks:
         entry = entries.get(ask.message_id)
         again = entry is not view.entries.get(ask.message_id)  # decided on in this very batch
-        reply = Busy(0.05) if again else _known(ask, entry, incarnation, view.now)
+        reply = Busy(0.05) if again else _known(ask, entry, incarnation, view)
         if reply is None:
             reply, changed = _decide_one(ask, entry, view, gate, name, account, projection_max_age_s)
             entries |= {changed_entry.message_id: changed_entry for changed_entry in changed}
@@ -111,7 +111,7 @@ def decide(
     return replace(decision, tokens=gate.tokens)
 
 
-def _known(ask: Ask, entry: Entry | None, incarnation: str, now: float) -> Reply | None:
+def _known(ask: Ask, entry: Entry | None, incarnation: str, view: View) -> Reply | None:
     if entry is None:
         return None
     if entry.fingerprint != ask.fingerprint:
@@ -123,8 +123,9 @@ def _known(ask: Ask, entry: Entry | None, incarnation: str, now: float) -> Reply
     if entry.state is not State.CLAIMED:
         return None
     if entry.holder == ask.holder:  # the answer to this very ask was lost on its way from the database
-        return Claimed(entry.attempt, ask.holder, entry=entry)
-    return None if is_doubtful(entry, incarnation, now) else Busy((entry.lease_until or now) - now)
+        verdict = verdict_of(ask, view, 0.0)  # only for the consent that stands in the outcome: it was claimed already
+        return Claimed(entry.attempt, ask.holder, entry=entry, verdict=verdict if isinstance(verdict, Send) else None)
+    return None if is_doubtful(entry, incarnation, view.now) else Busy((entry.lease_until or view.now) - view.now)
 
 
 def _decide_one(
@@ -132,7 +133,7 @@ def _decide_one(
 ) -> tuple[Reply, list[Entry]]:
     before = entry or Entry(message_id=ask.message_id, fingerprint=ask.fingerprint, state=State.RELEASED)
     doubtful = before.state in (State.IN_DOUBT, State.CLAIMED)
-    verdict = _verdict(ask, view, account.start_window_s)
+    verdict = verdict_of(ask, view, account.start_window_s)
     known_there = before.account == name and may_ask_again(before, account.ref_life_s, view.now)
     if doubtful and not known_there and ask.resend and not isinstance(verdict, Refuse):
         before, doubtful = give_up_on(before), False
@@ -156,7 +157,8 @@ def _decide_one(
     return Claimed(claimed.attempt, ask.holder, entry=claimed, verdict=verdict), [claimed]
 
 
-def _verdict(ask: Ask, view: View, start_window_s: float) -> Verdict:
+def verdict_of(ask: Ask, view: View, start_window_s: float) -> Verdict:
+    """Return whether *ask* may go at all; the ledger, and what its account can take, are another matter."""
     if isinstance(ask.verdict, Refuse):
         return ask.verdict
     if view.now >= ask.expires_at:

@@ -8,6 +8,8 @@ from typing import Any
 from schemas.messages import Category, Message
 from worker.content.composing import Text, compose, values_of
 from worker.content.templates import Template, Templates
+from worker.delivery.cancelling import scopes_of
+from worker.delivery.limits import Limits
 from worker.errors import DeadLetterReason, PermanentError
 from worker.messages import Body, open_body, person_of
 from worker.people import NOBODY, Contact, Known
@@ -155,17 +157,27 @@ class Checking:
         zone, attributes = body.zone or (contact.zone if contact else None), contact.attributes if contact else {}
         return check_hours(self._hours, number, zone, attributes, now, message.expires_at, message.id, drop=drop)
 
-    def scope_of(self, message: Message) -> str:
-        """Return what *message* counts as, under the caps of its number."""
-        purpose = self.template(message).purpose
-        return f"marketing:{purpose}:" if purpose else f"transactional:{message.template}:"
+    def limits(self, message: Message, checked: Checked) -> Limits:
+        """Return what the fence holds against *message*, beside consent."""
+        cancelled_by = scopes_of({"campaign": message.campaign, "route": message.route, "id": message.id})
+        if checked.text is None:
+            return Limits(cancelled_by=cancelled_by)
+        closes_at, template = checked.hours.closes_at, self.template(message)
+        return Limits(
+            cancelled_by=cancelled_by,
+            closes_at=closes_at.timestamp() if closes_at else None,
+            afterwards=checked.hours.afterwards,
+            scope=_scope_of(template, message),
+            caps=self._caps_of(template, message),
+            defers_over_cap=template.on_cap == "defer",
+        )
 
-    def caps(self, message: Message) -> tuple[Cap, ...]:
+    def _caps_of(self, template: Template, message: Message) -> tuple[Cap, ...]:
         """Return how often the number of *message* may be texted."""
-        purpose = self.template(message).purpose
-        if purpose is None:
-            return caps_of(self.scope_of(message), self._caps.transactional)
-        its_own = caps_of(self.scope_of(message), self._caps.purposes.get(purpose, ()))
+        scope = _scope_of(template, message)
+        if template.purpose is None:
+            return caps_of(scope, self._caps.transactional)
+        its_own = caps_of(scope, self._caps.purposes.get(template.purpose, ()))
         return caps_of("marketing:", self._caps.marketing) + its_own
 
     def _not_yet(self, message: Message, now: datetime) -> Defer | None:
@@ -210,6 +222,11 @@ class Checking:
             zone=body.zone or (contact.zone if contact else None),
             stop=self._stops[template.category],
         )
+
+
+def _scope_of(template: Template, message: Message) -> str:
+    """Return what *message* counts as, under the caps of its number."""
+    return f"marketing:{template.purpose}:" if template.purpose else f"transactional:{message.template}:"
 
 
 def _wait(message: Message, now: datetime, reason: Reason, patience_s: float) -> Defer | None:

@@ -16,11 +16,12 @@ ALL_PURPOSES = "*"
 
 
 class Act(StrEnum):
-    """What a person did."""
+    """What a person did; who is forgotten has withdrawn everything by that."""
 
     GRANTED = "granted"
     REVOKED = "revoked"
     BLOCKED = "blocked"
+    ERASED = "erased"
 
 
 @dataclass(frozen=True, slots=True)

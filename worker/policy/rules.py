@@ -109,6 +109,19 @@ class CapRules(Config):
     transactional: tuple[CapRule, ...] = (CapRule(most=20, per=timedelta(hours=24)),)
 
 
+class RetentionRules(Config):
+    """
+    How long what is known of people is kept (`sms-worker retention`).
+
+    Attributes:
+        prospect_days: After the last sign of a person, who is then forgotten.
+        proof_days: After somebody was forgotten, what proves their consents, by the keyed hash of their number.
+    """
+
+    prospect_days: int = Field(default=1_095, ge=30, le=3_650)
+    proof_days: int = Field(default=1_826, ge=30, le=3_650)
+
+
 class Policy(Config):
     """
     `policy.yaml`; every part has a default that suits France.
@@ -117,11 +130,13 @@ class Policy(Config):
         brands: Who advertises: each marketing text names one.
         hours: When marketing may be sent.
         caps: How often one number may be texted.
+        retention: How long what is known of people is kept.
     """
 
     brands: tuple[Annotated[str, Field(min_length=2, max_length=30)], ...] = ()
     hours: HoursRules = HoursRules()
     caps: CapRules = CapRules()
+    retention: RetentionRules = RetentionRules()
 
     @property
     def version(self) -> str:

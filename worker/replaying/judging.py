@@ -6,22 +6,19 @@ from datetime import datetime
 
 from schemas.messages import Category, Lane, Message
 from worker.delivery.ledger import Entry, State
-from worker.delivery.superseding import is_superseded, told_apart
 from worker.errors import ConfigurationError, DeadLetterReason, PermanentError, TransientError
 from worker.floods import template_scope
 from worker.messages import anew, may_be_new, read_message
 from worker.people import NOBODY, Found, Known
 from worker.policy.checking import Checking
-from worker.policy.consent import check_consent
 from worker.policy.verdicts import Defer, Reason, Refuse
 from worker.records import Record
 from worker.replaying.letters import MOST_REPLAYS, ROUTER_STAGE, Letter
 from worker.results import restore
 from worker.routing.deciding import Deciding, GivenUp, Ignored, Projected, Routed, Unrouted
 from worker.sealing import Erased
-from worker.state.acts import read_acts
+from worker.state.foreseeing import Foreseeing
 from worker.state.lookup import Lookup, Question
-from worker.state.waiting import SeenEvents
 from worker.tools import Tools
 
 WOULD_SEND, FAILS_AGAIN, ENDED, EXPIRED = "would be sent", "would fail again", "has ended already", "has expired"
@@ -79,9 +76,10 @@ class Judge:
         configuration = tools.configuration
         settings = configuration.settings
         self._lookup = Lookup(tools.database, tools.people)
-        self._seen = SeenEvents(tools.database)
         self._held: Mapping[str, str] = {}
         self._checking = Checking.of(configuration, tools.pepper, lambda name: template_scope(name) in self._held)
+        accounts = {category: configuration.accounts.of(category)[1] for category in Category}
+        self._foreseeing = Foreseeing(tools.database, self._checking, accounts)
         self._deciding: dict[str, Deciding] = {}
         for intake, its in settings.intakes.items():
             inputs = {topic.name: topic for topic in its.topics}
@@ -222,18 +220,9 @@ class Judge:
                 return (expired if reason is Reason.EXPIRED else REFUSED), reason, 0
             case Defer(_, reason):
                 return WAITS, reason, 0
-        if refused := await self._fence(message, checked.person):
-            return REFUSED, refused, 0
+        match await self._foreseeing.verdict(message, checked, now):
+            case Refuse(_, reason):
+                return REFUSED, reason, 0
+            case Defer(_, reason):
+                return WAITS, reason, 0
         return WOULD_SEND, "", checked.text.segmentation.segments if checked.text else 0
-
-    async def _fence(self, message: Message, person: str | None) -> str | None:
-        """Return why the fence would refuse, as it would decide now."""
-        async with self._tools.database.reading() as connection:
-            seen = await self._seen.read(connection, told_apart(message.unless))
-            acts, suppressed = await read_acts(connection, {person} if person is not None else set())
-        if is_superseded(message.unless, seen, message.event.time.timestamp()):
-            return Reason.SUPERSEDED
-        if person is None:
-            return None
-        verdict = check_consent(acts[person], suppressed[person], self._checking.template(message).purpose)
-        return verdict.reason if isinstance(verdict, Refuse) else None

@@ -76,7 +76,7 @@ class Route:
             return event_time + self.row.delay
         if self.at is None:
             return None
-        time = self.at.time(data)
+        time = self.at.time(data, zone)
         if time > event_time + LONGEST:
             raise PermanentError(DeadLetterReason.RULE_FAILED, "is more than a year away", field=self.at.path)
         if self.row.local_time is None:

@@ -9,7 +9,7 @@ from worker.content.advertising import find_advertising
 from worker.content.marketing import Remark, check_marketing
 from worker.content.rendering import compile_text, render
 from worker.content.templates import Template, Templates
-from worker.content.worst_case import Worst, worst_case
+from worker.content.worst_case import OTHER_SCRIPT, Worst, combinations, worst_case, written
 from worker.delivery.accounts import Accounts
 from worker.errors import PermanentError, Problem
 from worker.policy.rules import Policy
@@ -32,7 +32,7 @@ def check_texts(
         for locale in template.text:
             place = ("text", locale)
             try:
-                body = _sample(template, locale, stop)
+                body, others = _sample(template, locale, stop), _samples(template, locale, bounds)
                 worst = worst_case(template, locale, values_to_try(template, bounds), free_of(bounds), stop)
             except PermanentError as error:
                 yield file.problem(place, str(error))
@@ -43,9 +43,11 @@ def check_texts(
                     for one in _marketing(template, body, worst, stop, policy, countries)
                 )
             else:
-                yield from (file.problem(place, told) for told in _advertises(body, template))
+                yield from (file.problem(place, told) for told in _advertises([body, *others], template))
             if told := _too_long(template, worst):
                 yield file.problem(place, told)
+            elif told := _other_script(template, worst):
+                yield file.problem(place, told, warning=True)
         if template.category is Category.TRANSACTIONAL and not template.variables:
             yield file.problem(
                 ("text",), "is the same for everybody; a transactional text names what it answers", warning=True
@@ -115,6 +117,16 @@ def _sample(template: Template, locale: str, stop: str) -> str:
     return render(compile_text(template.text[locale]), variables, locale=locale, zone="Europe/Paris")
 
 
+def _samples(template: Template, locale: str, bounds: Mapping[str, Bound]) -> list[str]:
+    """Return the text for every value of an enum, and with each default: advertising may stand in any branch."""
+    tried: dict[str, list[Any]] = {}
+    for name, variable in template.variables.items():
+        choices = bounds[name].choices if name in bounds else ()
+        tried[name] = [*choices] or [sample_of(template, name)]
+        tried[name] += [variable.default] if variable.has_default and variable.default not in tried[name] else []
+    return [written(template, locale, values, "") for values in combinations(tried)]
+
+
 def _marketing(
     template: Template, body: str, worst: Worst, stop: str, policy: Policy, countries: Collection[str]
 ) -> Iterable[Remark]:
@@ -128,11 +140,29 @@ def _marketing(
     return check_marketing(body, stop, policy.brands, countries, names)
 
 
-def _advertises(body: str, template: Template) -> Iterable[str]:
-    found = find_advertising(body, template.not_advertising)
-    if found:
-        words = ", ".join(f"{body[one.start : one.end]!r} ({one.reason})" for one in found)
-        yield f"advertises, and is transactional: {words}; leave it out, or list a phrase under not_advertising"
+def _advertises(bodies: Iterable[str], template: Template) -> Iterable[str]:
+    told = dict.fromkeys(
+        f"{body[one.start : one.end]!r} ({one.reason})"
+        for body in dict.fromkeys(bodies)
+        for one in find_advertising(body, template.not_advertising)
+    )
+    if told:
+        yield f"advertises, and is transactional: {', '.join(told)}; leave it out, or list a phrase under not_advertising"
+
+
+def _other_script(template: Template, worst: Worst) -> str | None:
+    foreign, people_in_it = (
+        worst.in_other_script,
+        any(v.path.startswith("contact.") for v in template.variables.values()),
+    )
+    if template.category is Category.MARKETING and not people_in_it:
+        return None  # its words are its emitter's own, who hears of it by the dead letter
+    if foreign is None or template.on_too_long != "refuse" or foreign.segments <= template.max_segments:
+        return None
+    return (
+        f"with a value in another script (as {OTHER_SCRIPT!r}) it takes {foreign.segments} segments in UCS-2, and "
+        f"max_segments is {template.max_segments}: it becomes a dead letter; say on_too_long: shorten VARIABLE, or allow"
+    )
 
 
 def _too_long(template: Template, worst: Worst) -> str | None:

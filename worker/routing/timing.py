@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from typing import Annotated, Any
+from zoneinfo import ZoneInfo
 
 from pydantic import Field
 
@@ -47,9 +48,9 @@ class At:
     path: str
     shift: timedelta
 
-    def time(self, data: EventData) -> datetime:
+    def time(self, data: EventData, zone: ZoneInfo) -> datetime:
         """
-        Return the time in UTC.
+        Return the time; a date without one begins at midnight in *zone*, and is moved by that clock.
 
         Raises:
             PermanentError: The event has no time there, or one that no calendar has.
@@ -57,9 +58,9 @@ class At:
         found = look_up(data, self.path)
         if not isinstance(found, date):
             raise PermanentError(DeadLetterReason.RULE_FAILED, "this event leaves it empty", field=self.path)
-        found = found if isinstance(found, datetime) else datetime(found.year, found.month, found.day, tzinfo=UTC)
+        found = found if isinstance(found, datetime) else datetime(found.year, found.month, found.day, tzinfo=zone)
         try:
-            return found + self.shift
+            return (found + self.shift).astimezone(UTC)
         except OverflowError as error:
             raise PermanentError(DeadLetterReason.RULE_FAILED, "is out of range", field=self.path) from error
 

@@ -11,7 +11,7 @@ from worker.people import Contact, Known
 from worker.sealing import Erased
 from worker.state.database import Database
 from worker.state.people import People
-from worker.state.tables import consents, contacts, deferred, ledger, suppressions
+from worker.state.tables import consents, contacts, deferred, ledger, past_suppressions, suppressions
 
 PIECE = 5_000
 
@@ -48,6 +48,7 @@ class Person:
     Attributes:
         person: Keyed hash of the number.
         subjects: Every reference that leads to it: the number's, and contacts'.
+        past_suppressions: Those that were lifted, or said again later: from `at` until `until`.
         messages: Outcomes of what was sent to it, or may have been, with the time of the claim.
         waiting: Lane, reason and due time of what waits.
     """
@@ -57,6 +58,7 @@ class Person:
     contacts: Sequence[Contact]
     acts: Sequence[ConsentAct]
     suppressions: Sequence[dict[str, Any]]
+    past_suppressions: Sequence[dict[str, Any]]
     messages: Sequence[dict[str, Any]]
     waiting: Sequence[dict[str, Any]]
 
@@ -89,6 +91,7 @@ class Persons:
             [its.contact for its in known.values() if its.contact is not None],
             await self._acts(person, subjects, known),
             await self._rows(sa.select(suppressions).where(suppressions.c.person == person)),
+            await self._rows(sa.select(past_suppressions).where(past_suppressions.c.person == person)),
             await self._messages(person),
             await self._waiting(subjects),
         )

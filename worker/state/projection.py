@@ -21,8 +21,9 @@ from worker.policy.consent import ALL_PURPOSES, Act
 from worker.policy.number import Number, parse_number
 from worker.sealing import DataKey, Pepper
 from worker.state.database import Database
+from worker.state.erasing import Erasure, erase, number_of
 from worker.state.people import People
-from worker.state.tables import consents, contacts, db_now, facts, person_keys, projections
+from worker.state.tables import consents, contacts, db_now, facts, projections
 
 READ_ONCE = "contacts_read_once"
 
@@ -154,11 +155,13 @@ class Projector:
         return key
 
     async def _erase(self, connection: AsyncConnection, data: ContactErased, change: Change) -> None:
-        subject = self._subject(data)
+        subject, record = self._subject(data), change.record
+        persons = {self._person(data.phone)} if data.phone else set()
+        persons |= {person} if (person := await number_of(connection, subject)) else set()
         row = {"subject": subject, "person": None, "country": None, "version": change.at, "sealed": None}
         if await self._replace(connection, row):
-            forgotten = {subject} | ({self._person(data.phone)} if data.phone else set())
-            await connection.execute(person_keys.delete().where(person_keys.c.subject.in_(forgotten)))
+            its = Erasure(change.at, change.event_id, record.topic, record.partition, record.offset)
+            await erase(connection, subject, persons, its)
 
     async def _replace(self, connection: AsyncConnection, row: dict[str, Any]) -> bool:
         """Write a contact unless a newer one stands; return whether it was written."""
@@ -206,8 +209,7 @@ class Projector:
     ) -> str | None:
         if data.recipient.phone:
             return self._person(data.recipient.phone)
-        person: str | None = await connection.scalar(sa.select(contacts.c.person).where(contacts.c.subject == subject))
-        return person
+        return await number_of(connection, subject)
 
 
 def _phone(data: ControlData) -> str | None:

@@ -9,7 +9,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from worker.policy.consent import Scope, SuppressedFor
 from worker.state.database import Database
-from worker.state.tables import db_now, suppressions
+from worker.state.tables import db_now, past_suppressions, suppressions
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +55,8 @@ class Suppressing:
                 if row.at is None:  # nobody says when: whoever agreed since is not silenced by the same list again
                     await connection.execute(statement.on_conflict_do_nothing(index_elements=key))
                     continue
+                its = (suppressions.c[name] == getattr(row, name) for name in key)
+                await connection.execute(_kept(suppressions.c.at < row.at, *its))
                 later = statement.on_conflict_do_update(
                     index_elements=key,
                     set_={"at": statement.excluded.at},
@@ -73,6 +75,7 @@ class Suppressing:
         async with self._database.transaction() as connection:
             await self._database.lock_persons(connection, {person})
             rows = (await connection.execute(sa.select(suppressions).where(*its))).all()
+            await connection.execute(_kept(*its))
             await connection.execute(suppressions.delete().where(*its))
         return [_row(row) for row in rows]
 
@@ -95,6 +98,13 @@ class Suppressing:
         )
         async with self._database.reading() as connection:
             return {(scope, reason): count for scope, reason, count in await connection.execute(counting)}
+
+
+def _kept(*which: sa.ColumnElement[bool]) -> sa.Insert:
+    """Return what remembers suppressions that end now."""
+    columns = ("person", "scope", "reason", "at")
+    ended = sa.select(*(suppressions.c[name] for name in columns), db_now()).where(*which)
+    return past_suppressions.insert().from_select([*columns, "until"], ended)
 
 
 def _row(row: Any) -> SuppressionRow:

@@ -94,6 +94,18 @@ suppressions = sa.Table(
     sa.Column("at", sa.Double, nullable=False),
 )
 
+# Those that were lifted, or said again later: what held on a day that is past.
+past_suppressions = sa.Table(
+    "past_suppressions",
+    metadata,
+    sa.Column("id", sa.BigInteger().with_variant(sa.Integer, "sqlite"), primary_key=True, autoincrement=True),
+    sa.Column("person", sa.String(40), nullable=False, index=True),
+    sa.Column("scope", sa.String(12), nullable=False),
+    sa.Column("reason", sa.String(40), nullable=False),
+    sa.Column("at", sa.Double, nullable=False),
+    sa.Column("until", sa.Double, nullable=False),
+)
+
 # Up to when each partition of the control intake has been read.
 projections = sa.Table(
     "projections",

@@ -1,0 +1,160 @@
+"""How long what is known of people is kept, and what is still known of a day that is past."""
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+import sqlalchemy as sa
+
+from schemas.events import EVENTS
+from schemas.messages import Lane
+from tests.builders import PEPPER, RING, account, ask, data, record
+from worker.delivery.asks import Claimed, Settled
+from worker.people import Change
+from worker.policy.consent import Scope, SuppressedFor
+from worker.policy.rules import RetentionRules
+from worker.proving import verdicts_at
+from worker.sealing import Erased
+from worker.state.database import Database
+from worker.state.fence import FenceStore
+from worker.state.people import People
+from worker.state.persons import Persons
+from worker.state.projection import Projector
+from worker.state.retention import Retention
+from worker.state.suppressing import Suppressing, SuppressionRow
+from worker.state.tables import consents, contacts, ledger, person_keys
+
+PERSON, CONTACT = PEPPER.name("phone", "+33612345678"), PEPPER.name("contact", "c-1")
+BIG = account(segments_per_second=1e6, max_in_flight=10_000)
+DAY_S, NOW = 86_400.0, datetime.now(UTC)
+OLD = (NOW - timedelta(days=1_200)).timestamp()
+places = iter(range(1_000_000))
+
+
+def change(event_type: str, at: float, recipient=None, **changes) -> Change:
+    its = EVENTS[event_type].model_validate(data(event_type, recipient, **changes))
+    return Change(its, at, f"e-{at}", record("customers.events", b"{}", offset=next(places)))
+
+
+@pytest.fixture
+def people(database: Database) -> People:
+    return People(database, RING)
+
+
+@pytest.fixture
+def projector(database: Database, people: People) -> Projector:
+    return Projector(database, people, PEPPER)
+
+
+async def asked(database: Database, projector: Projector) -> object:
+    """Return what the fence says of an offer to the number."""
+    await projector.caught_up({("customers.events", 0): 0.0})
+    fences = FenceStore(database, "me", 60)
+    await fences.open_account("a")
+    async with database.transaction() as connection:
+        await connection.execute(sa.text("UPDATE accounts SET tokens = 1e6"))
+    one = ask(f"11111111-1111-5111-8111-{next(places):012}", person=PERSON, purpose="offers", lane=Lane.MARKETING)
+    (reply,) = await fences.pass_through("a", BIG, [one])
+    return reply
+
+
+async def test_who_is_forgotten_has_withdrawn_for_their_number_too_until_they_agree_again(database, projector) -> None:
+    phone = {"phone": "+33612345678"}
+    await projector.project([change("contact.updated", 1.0), change("consent.granted", 2.0, phone)])
+    before = await asked(database, projector)
+    await projector.project([change("contact.erased", 3.0)])
+    after = await asked(database, projector)
+    await projector.project([change("consent.granted", 4.0, phone)])
+    again = await asked(database, projector)
+
+    assert isinstance(before, Claimed)
+    assert isinstance(after, Settled)
+    assert b"consent_revoked" in after.payload
+    assert isinstance(again, Claimed)
+
+
+async def age(database: Database, days: float) -> None:
+    """Let everything have been written *days* ago."""
+    async with database.transaction() as connection:
+        await connection.execute(person_keys.update().values(created_at=person_keys.c.created_at - days * DAY_S))
+        await connection.execute(consents.update().values(recorded_at=consents.c.recorded_at - days * DAY_S))
+
+
+async def forget(job: Retention) -> int:
+    count = 0
+    async for piece in job.prospects():
+        await job.forget(piece, "run")
+        count += len(piece)
+    return count
+
+
+@pytest.mark.parametrize(
+    ("sign", "forgotten"),
+    [(None, 1), ("agreed", 0), ("updated", 0), ("was texted what they asked for", 0), ("was advertised to", 1)],
+)
+async def test_a_prospect_is_forgotten_three_years_after_their_last_sign(
+    database, projector, people, sign: str | None, forgotten: int
+) -> None:
+    lately = (NOW - timedelta(days=1_000)).timestamp()
+    await projector.project([change("contact.updated", OLD), change("consent.granted", OLD)])
+    sealed = (await people.load([CONTACT]))[CONTACT].key.seal(b"theirs")
+    if sign == "agreed":
+        await projector.project([change("consent.granted", lately)])
+    if sign == "updated":
+        await projector.project([change("contact.updated", lately)])
+    if sign is not None and sign.startswith("was"):
+        scope = "transactional:order_shipped:" if "asked" in sign else "marketing:offers:"
+        async with database.transaction() as connection:
+            row = {"message_id": "11111111-1111-5111-8111-111111111111", "fingerprint": "f", "state": "sent"}
+            rest = {"attempt": 1, "reuse": False, "ambiguous": False, "updated_at": lately, "claimed_at": lately}
+            await connection.execute(ledger.insert().values(**row, **rest, person=PERSON, scope=scope))
+    await age(database, 1_200)
+    job = Retention(database, RetentionRules())
+
+    assert await forget(job) == forgotten
+    assert await forget(job) == 0
+    known = (await people.load([CONTACT], create_keys=True))[CONTACT]
+    assert (known.contact is None) == bool(forgotten)
+    if forgotten:
+        with pytest.raises(Erased):
+            known.key.open(sealed)
+
+
+async def test_a_number_that_is_a_living_contacts_is_not_a_prospect_of_its_own(database, projector) -> None:
+    phone = {"phone": "+33612345678"}
+    await projector.project([change("consent.granted", OLD, phone), change("contact.updated", NOW.timestamp())])
+    await age(database, 1_200)
+
+    assert await forget(Retention(database, RetentionRules())) == 0
+
+
+async def test_proofs_end_five_years_after_their_person_was_forgotten(database, projector) -> None:
+    await projector.project([change("contact.updated", 1.0), change("consent.granted", 2.0)])
+    await asked(database, projector)
+    async with database.transaction() as connection:
+        await connection.execute(ledger.update().values(person=PERSON, scope="marketing:offers:", claimed_at=2.5))
+    await projector.project([change("contact.erased", 3.0)])
+    job = Retention(database, RetentionRules())
+
+    assert await job.proofs() == []
+    await age(database, 1_900)
+    over = await job.proofs()
+    await job.end(over)
+
+    assert over == [(PERSON, 3.0)]
+    async with database.reading() as connection:
+        assert (await connection.execute(sa.select(consents))).all() == []
+        assert (await connection.execute(sa.select(ledger.c.person, ledger.c.scope))).all() == [(None, None)]
+        assert (await connection.execute(sa.select(contacts.c.sealed))).all() == [(None,)]
+
+
+async def test_a_suppression_that_was_lifted_still_explains_the_days_it_held(database, projector, people) -> None:
+    await projector.project([change("consent.granted", 1.0, {"phone": "+33612345678"})])
+    its, until = Suppressing(database), NOW.timestamp()
+    await its.add([SuppressionRow(PERSON, Scope.MARKETING, SuppressedFor.COMPLAINT, until - 500)])
+    await its.remove(PERSON, Scope.MARKETING)
+    person = await Persons(database, people).read(PERSON)
+
+    def allowed(seconds: float) -> str | None:
+        return verdicts_at(person, datetime.fromtimestamp(until + seconds, UTC), ["offers"])["offers"]
+
+    assert [allowed(-600), allowed(-400), allowed(+600)] == [None, "suppressed", None]
