@@ -1,5 +1,6 @@
 """A template as people will see it: each language with its samples, counted and priced."""
 
+from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
 from html import escape
@@ -32,14 +33,14 @@ class Preview:
     Attributes:
         dear: Characters that cost most: those that force UCS-2, else those that count twice.
         worst: The longest that it can become.
-        price: Of the sample, in the account's currency; None if the account names none.
+        prices: Of the sample, in the account's currency, with the countries where it costs that.
     """
 
     locale: str
     text: Text
     dear: tuple[str, ...]
     worst: Worst
-    price: float | None
+    prices: Mapping[float, str]
 
 
 def preview(configuration: Configuration, name: str, values: Mapping[str, str]) -> list[Preview]:
@@ -79,8 +80,16 @@ def _preview(
     except PermanentError as error:
         raise ConfigurationError([configuration.templates.files[name].problem(("text", locale), str(error))]) from error
     dear = tuple(not_gsm(text.body)) or tuple(c for c in dict.fromkeys(text.body) if c in EXTENSION)
-    each = account.price_per_segment
-    return Preview(locale, text, dear, worst, None if each is None else each * text.segmentation.segments)
+    return Preview(locale, text, dear, worst, _prices(configuration, account, text))
+
+
+def _prices(configuration: Configuration, account: Account, text: Text) -> dict[float, str]:
+    """Return what a text costs, dearest first, with the countries where it costs that."""
+    countries: dict[float, list[str]] = defaultdict(list)
+    for country in sorted(configuration.settings.delivery.countries):
+        if (each := account.price(country)) is not None:
+            countries[each * text.segmentation.segments].append(country)
+    return {price: ", ".join(countries[price]) for price in sorted(countries, reverse=True)}
 
 
 def told(one: Preview) -> list[tuple[str, str]]:
@@ -97,8 +106,9 @@ def told(one: Preview) -> list[tuple[str, str]]:
     if one.dear:
         why = "forces UCS-2" if cut.encoding == "UCS-2" else "counts twice"
         said.append(("the dearest character", f"{one.dear[0]} {why}"))
-    said.append(("price", "the account names none" if one.price is None else f"{one.price:.3f}"))
-    return said
+    if not one.prices:
+        said.append(("price", "the account names none"))
+    return said + [(f"price to {countries}", f"{price:.3f}") for price, countries in one.prices.items()]
 
 
 def page(name: str, previews: list[Preview]) -> str:

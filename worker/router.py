@@ -9,7 +9,7 @@ offsets are committed when the broker has all of it. Contact and consent events 
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from typing import Protocol
 
 import structlog
@@ -53,10 +53,13 @@ class Projector(Protocol):
 
 
 class Memory(Protocol):
-    """Remembers events that make waiting messages pointless."""
+    """Remembers events that make waiting messages pointless, and codes that were typed in."""
 
     async def remember(self, seen: Sequence[tuple[str, float]]) -> None:
         """Note when they happened, by their keyed hash; waits while the state store is away."""
+
+    async def verified(self, subjects: Collection[str]) -> None:
+        """Note that people typed in their codes, by their keyed hash."""
 
 
 class Writer(Protocol):
@@ -115,6 +118,8 @@ class Router:
         decided = await self._project(await self._decide(piece, known))
         if seen := [one for read in piece for one in read.seen]:
             await self._memory.remember(seen)
+        if verified := {subject for read in piece for subject in read.verified}:
+            await self._memory.verified(verified)
         written, its = list[Outgoing](), Slice()
         for read, decision in decided:
             written += self._records(read, decision, known, known[day])

@@ -14,6 +14,7 @@ from worker.cli import (
     demo,
     explain,
     find,
+    guard,
     lint_text,
     outcomes,
     person,
@@ -61,6 +62,7 @@ app.add_typer(dead_letters.app, name="dead-letters")
 app.add_typer(outcomes.app, name="outcomes")
 app.add_typer(consent.app, name="consent")
 app.add_typer(person.app, name="person")
+app.add_typer(guard.app, name="guard")
 app.add_typer(suppress.app, name="suppress")
 app.add_typer(topics.app, name="topics")
 app.add_typer(schemas.app, name="schemas")

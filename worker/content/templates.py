@@ -72,6 +72,7 @@ class Template(Config):
         on_unknown: Where nobody can say whether it was sent: `leave` it, or `resend` it and risk two texts.
         on_too_long: What becomes of a text of more segments than max_segments: `refuse`, `allow`, or `shorten first_name`,
             which cuts that variable, to nothing if need be.
+        guard: The abuse guard watches it (`policy.yaml`, `guard`): for login codes.
         not_advertising: Phrases of a transactional text that somebody vouches for; they are never taken for advertising.
         variables: What the text names, and where its value is.
         text: By locale; the first is the fallback for a language that none is for.
@@ -88,6 +89,7 @@ class Template(Config):
     on_cap: Literal["suppress", "defer"] = "suppress"
     on_unknown: Literal["leave", "resend"] = "leave"
     on_too_long: Annotated[str, Field(pattern=r"^(refuse|allow|shorten [a-zA-Z_]\w*)$")] = "refuse"
+    guard: bool = False
     not_advertising: tuple[Annotated[str, Field(min_length=3, max_length=80)], ...] = Field(default=(), max_length=20)
     variables: dict[str, Variable] = Field(default_factory=dict)
     text: dict[str, Annotated[str, Field(min_length=1, max_length=MAX_SOURCE_CHARACTERS)]] = Field(min_length=1)
@@ -103,6 +105,8 @@ class Template(Config):
             raise ValueError("purpose: only marketing has one; a transactional text needs no opt-in")
         if self.shortened is not None and self.shortened not in self.variables:
             raise ValueError(f"on_too_long: shortens {self.shortened!r}, which is not among the variables")
+        if marketing and self.guard:
+            raise ValueError("guard: is for codes; marketing has its caps")
         if marketing and self.not_advertising:
             raise ValueError(
                 "not_advertising: marketing advertises; only a transactional template has phrases to vouch for"

@@ -77,7 +77,8 @@ class Account(Config):
         http_deadline_s: An answer that takes longer is no answer.
         idempotency_h: How long the provider remembers a request id; 0 if it does not. An hour of margin is ours.
         refusals_burn_request_id: A refused request is remembered too; then "already seen" proves nothing.
-        price_per_segment: What a segment costs, in the account's currency; for the cost of a replay before it is made.
+        price_per_segment: What a segment costs, in the account's currency; for budgets, previews, and before a replay.
+        prices: The same for countries where it costs something else, by ISO 3166.
         stop_mention: What a marketing text must carry; also the template variable `stop`.
     """
 
@@ -92,6 +93,9 @@ class Account(Config):
     refusals_burn_request_id: bool = False
     simulation_mode: bool = False
     price_per_segment: float | None = Field(default=None, ge=0)
+    prices: dict[Annotated[str, Field(pattern="^[A-Z]{2}$")], Annotated[float, Field(ge=0)]] = Field(
+        default_factory=dict
+    )
     stop_mention: str = "STOP au 30101"
 
     @property
@@ -113,6 +117,10 @@ class Account(Config):
     def start_window_s(self) -> float:
         """The time since *before* the fence was asked within which the HTTP call may start."""
         return self.lease_s - self.http_deadline_s - 5
+
+    def price(self, country: str | None) -> float | None:
+        """Return what a segment to *country* costs; None where nobody has said."""
+        return self.prices.get(country or "", self.price_per_segment)
 
     @property
     def ref_life_s(self) -> float:

@@ -15,14 +15,16 @@ from schemas.outcomes import OutcomeKind
 from worker.delivery.accounts import Account
 from worker.delivery.asks import Ask, Busy, Claimed, Deferred, IdReused, Reply, Settled, Wait
 from worker.delivery.deferrals import Deferral
+from worker.delivery.gate import Gate
 from worker.delivery.ledger import Entry, State, claim, conclude, defer, give_up_on, is_doubtful, may_ask_again
 from worker.delivery.superseding import is_superseded
+from worker.delivery.watching import Watch
 from worker.policy.caps import Counted, free_at
 from worker.policy.consent import DatedAct, Suppression, check_consent
+from worker.policy.guard import Lately
 from worker.policy.verdicts import Defer, Reason, Refuse, Send, Verdict, suppress
 
-# How much of the bucket each lane leaves for those before it.
-THRESHOLD = {Lane.URGENT: 0.0, Lane.TRANSACTIONAL: 0.1, Lane.MARKETING: 0.3}
+NOTHING_LATELY = Lately({}, {}, {})
 PRIORITY = {lane: place for place, lane in enumerate(Lane)}
 
 
@@ -38,6 +40,8 @@ class View:
         seen: When events that routes name under `unless` happened last, by their keyed hash.
         counted: What each number got lately, or may have got.
         cancelled: When operators took campaigns, routes and messages back.
+        lately: What the abuse guard judges by.
+        spent: What tallies of money have come to.
     """
 
     now: float
@@ -52,6 +56,8 @@ class View:
     seen: Mapping[str, float] = field(default_factory=dict)
     counted: Mapping[str, Sequence[Counted]] = field(default_factory=dict)
     cancelled: Mapping[str, float] = field(default_factory=dict)
+    lately: Lately = NOTHING_LATELY
+    spent: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,12 +70,16 @@ class Decision:
         replies: In the order of the asks.
         entries: Rows to write.
         deferrals: What waits from now on; written with its row or not at all.
+        watch: What the abuse guard found, and which codes go.
+        spent: What is added to tallies of money.
     """
 
     tokens: float
     replies: list[Reply]
     entries: list[Entry] = field(default_factory=list)
     deferrals: list[Deferral] = field(default_factory=list)
+    watch: Watch = field(default_factory=lambda: Watch(NOTHING_LATELY, 0.0))
+    spent: Mapping[str, float] = field(default_factory=dict)
 
 
 def in_order(asks: Iterable[Ask]) -> list[Ask]:
@@ -88,17 +98,17 @@ def decide(
     serves_urgent: bool = False,
 ) -> Decision:
     """Return what becomes of *asks*, which are in order, at the account called *name*."""
-    gate = _Gate(view, account, account.reserved_in_flight if serves_urgent else 0)
+    gate = _gate(view, name, account, account.reserved_in_flight if serves_urgent else 0)
     counted = {ask.person: list(view.counted.get(ask.person, ())) for ask in asks if ask.person is not None}
     view = replace(view, counted=counted)
-    decision = Decision(0.0, [])
+    decision = Decision(0.0, [], watch=Watch(view.lately, view.now), spent=gate.added)
     entries = dict(view.entries)
     for ask in asks:
         entry = entries.get(ask.message_id)
         again = entry is not view.entries.get(ask.message_id)  # decided on in this very batch
         reply = Busy(0.05) if again else _known(ask, entry, incarnation, view)
         if reply is None:
-            reply, changed = _decide_one(ask, entry, view, gate, name, account, projection_max_age_s)
+            reply, changed = _decide_one(ask, entry, view, gate, decision.watch, name, account, projection_max_age_s)
             entries |= {changed_entry.message_id: changed_entry for changed_entry in changed}
             decision.entries.extend(changed)
             if changed and isinstance(reply, Deferred) and reply.until is not None and ask.deferral:
@@ -109,6 +119,12 @@ def decide(
                 )  # the next one must see it
         decision.replies.append(reply)
     return replace(decision, tokens=gate.tokens)
+
+
+def _gate(view: View, name: str, account: Account, reserved: int) -> Gate:
+    elapsed = max(0.0, view.now - view.refilled_at)
+    tokens = min(account.bucket, view.tokens + elapsed * account.segments_per_second)
+    return Gate(account, name, view.now, tokens, view.held_until, view.live_claims, view.spent, reserved)
 
 
 def _known(ask: Ask, entry: Entry | None, incarnation: str, view: View) -> Reply | None:
@@ -129,11 +145,13 @@ def _known(ask: Ask, entry: Entry | None, incarnation: str, view: View) -> Reply
 
 
 def _decide_one(
-    ask: Ask, entry: Entry | None, view: View, gate: "_Gate", name: str, account: Account, max_age_s: float
+    ask: Ask, entry: Entry | None, view: View, gate: Gate, watch: Watch, name: str, account: Account, max_age_s: float
 ) -> tuple[Reply, list[Entry]]:
     before = entry or Entry(message_id=ask.message_id, fingerprint=ask.fingerprint, state=State.RELEASED)
     doubtful = before.state in (State.IN_DOUBT, State.CLAIMED)
     verdict = verdict_of(ask, view, account.start_window_s)
+    if isinstance(verdict, Send) and not doubtful:  # what may have been sent already is no new code
+        verdict = watch.verdict(ask, view.counted.get(ask.person or "", ())) or verdict
     known_there = before.account == name and may_ask_again(before, account.ref_life_s, view.now)
     if doubtful and not known_there and ask.resend and not isinstance(verdict, Refuse):
         before, doubtful = give_up_on(before), False
@@ -149,11 +167,14 @@ def _decide_one(
         return Deferred(payload, verdict), [replace(defer(before, ask.step), outcome=payload)]
     if ask.purpose is not None and (view.projection_age_s is None or view.projection_age_s > max_age_s):
         return Wait(1.0, "projection"), []
-    if (wait := gate.pass_through(ask)) is not None:
+    if (wait := gate.pass_through(ask, (before.reserved or 0.0) if doubtful else 0.0)) is not None:
         return wait, []
+    watch.goes(ask)
     claimed = claim(before, ask.holder, name, view.now, account.lease_s)
     if ask.person is not None and ask.limits.scope is not None:
         claimed = replace(claimed, person=ask.person, scope=ask.limits.scope, claimed_at=view.now)
+    if ask.limits.cost is not None:
+        claimed = replace(claimed, reserved=ask.limits.cost, claimed_at=view.now)
     return Claimed(claimed.attempt, ask.holder, entry=claimed, verdict=verdict), [claimed]
 
 
@@ -186,41 +207,3 @@ def _over_cap(ask: Ask, view: View) -> Verdict | None:
     if not ask.limits.defers_over_cap or free >= ask.expires_at:
         return suppress(Reason.CAP_REACHED)
     return Defer(datetime.fromtimestamp(free, UTC), Reason.CAP_REACHED)
-
-
-class _Gate:
-    """Tokens and requests of one account, while one batch passes."""
-
-    def __init__(self, view: View, account: Account, reserved: int) -> None:
-        elapsed = max(0.0, view.now - view.refilled_at)
-        self._account = account
-        self._reserved = reserved
-        self._now = view.now
-        self._held_until = view.held_until
-        self._in_flight = view.live_claims
-        self._shut: Wait | None = None
-        self.tokens = min(account.bucket, view.tokens + elapsed * account.segments_per_second)
-
-    def pass_through(self, ask: Ask) -> Wait | None:
-        """Take what *ask* needs, or say how long to wait; who comes later never passes who waits."""
-        self._shut = self._shut or self._refuse(ask)
-        if self._shut is None:
-            self.tokens -= ask.segments
-            self._in_flight += 1
-        return self._shut
-
-    def _refuse(self, ask: Ask) -> Wait | None:
-        if self._held_until > self._now:
-            return Wait(min(self._held_until - self._now, 5.0), "held")
-        reserved = 0 if ask.lane is Lane.URGENT else self._reserved
-        if self._in_flight >= self._account.max_in_flight - reserved:
-            return Wait(0.05, "in_flight")
-        missing = self._need(ask) - self.tokens
-        return Wait(missing / self._account.segments_per_second, "rate") if missing > 0 else None
-
-    def _need(self, ask: Ask) -> float:
-        """Tokens that must be there: above the lane's threshold, but never more than the bucket can hold."""
-        bucket = self._account.bucket
-        if ask.lane is Lane.URGENT:  # may go into debt by one message
-            return min(1.0, bucket)
-        return min(ask.segments + THRESHOLD[ask.lane] * bucket, bucket)

@@ -58,6 +58,7 @@ class Entry:
         person: Keyed hash of the number of the last claim, whose caps it counts under while it is, or may be, sent.
         scope: What it counts as.
         claimed_at: When it was claimed last.
+        reserved: Money that the last claim reserved, by the tallies of its time; None where nobody keeps a budget.
     """
 
     message_id: str
@@ -76,6 +77,7 @@ class Entry:
     person: str | None = None
     scope: str | None = None
     claimed_at: float | None = None
+    reserved: float | None = None
 
     @property
     def is_settled(self) -> bool:

@@ -1,9 +1,11 @@
-"""What the fence holds against a message beside consent: closing time, caps, and operators who take it back."""
+"""What the fence holds against a message beside consent: closing time, caps, money, the guard, second thoughts."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from worker.policy.budget import Budget
 from worker.policy.caps import Cap
+from worker.policy.guard import Watched
 from worker.policy.verdicts import Verdict
 
 
@@ -17,6 +19,9 @@ class Limits:
         closes_at: Seconds since 1970; from then on *afterwards* holds instead of a `Send`.
         scope: What it counts as, under its number's caps; None if it is not to be sent, and counts nowhere.
         caps: How often its number may be texted.
+        watched: What the abuse guard knows of it; None if it does not watch it.
+        cost: Estimated, in the account's currency; None where nobody keeps a budget.
+        budget: That it is paid from.
         defers_over_cap: Over a cap it waits until it may go; otherwise it is suppressed.
     """
 
@@ -25,6 +30,9 @@ class Limits:
     afterwards: Verdict | None = None
     scope: str | None = None
     caps: Sequence[Cap] = ()
+    watched: Watched | None = None
+    cost: float | None = None
+    budget: Budget | None = None
     defers_over_cap: bool = False
 
 

@@ -15,6 +15,7 @@ from worker.router import GivingUp, Router
 from worker.routing.deciding import Deciding
 from worker.settings import Intake
 from worker.state.batching import hold_until_back
+from worker.state.guarding import Guarding
 from worker.state.holding import HoldingMemory, HoldingPeople, HoldingProjector
 from worker.state.projection import Projector
 from worker.state.waiting import SeenEvents
@@ -78,7 +79,7 @@ def _router(shared: Shared, name: str, intake: Intake, projector: Projector, sin
         Deciding(intake, settings.deployment, inputs, shared.configuration.table, shared.pepper),
         HoldingPeople(shared.people),
         HoldingProjector(projector),
-        HoldingMemory(SeenEvents(shared.database)),
+        HoldingMemory(SeenEvents(shared.database), Guarding(shared.database)),
         sink,
         shared.topics,
         shared.outcomes,

@@ -32,6 +32,7 @@ from worker.state.fence import FenceStore
 from worker.state.holding import HoldingPeople, HoldingWaiting
 from worker.state.ledger import BatchedSettler
 from worker.state.lookup import BatchedLookup
+from worker.state.spending import Spending
 from worker.state.waiting import Waiting
 from worker.telemetry import metrics
 
@@ -70,6 +71,7 @@ async def open_senders(shared: Shared, stage: Stage, lanes: Collection[Lane], st
             revoke_drain_s=URGENT_DRAIN_S if urgent else DRAIN_S,
             commit_every_s=settings.kafka.commit_every_s,
         )
+    stage.services["budgets"] = Spending(shared.database, checking.budgets, shared.clock).run
     waiting = HoldingWaiting(Waiting(shared.database))
     for lane in lanes:  # each by itself: codes that are due never wait for offers
         mover = Mover(lane, waiting, stage.sinks[f"sender-{lane}"], shared.topics, shared.clock)

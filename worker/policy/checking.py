@@ -8,13 +8,16 @@ from typing import Any
 from schemas.messages import Category, Message
 from worker.content.composing import Text, compose, values_of
 from worker.content.templates import Template, Templates
+from worker.delivery.accounts import Accounts
 from worker.delivery.cancelling import scopes_of
 from worker.delivery.limits import Limits
 from worker.errors import DeadLetterReason, PermanentError
 from worker.messages import Body, open_body, person_of
 from worker.people import NOBODY, Contact, Known
+from worker.policy.budget import Budget
 from worker.policy.caps import Cap, caps_of
 from worker.policy.expiry import check_expiry
+from worker.policy.guard import SCOPE, Watched
 from worker.policy.hours import Hours, check_hours
 from worker.policy.number import Number, check_number
 from worker.policy.rules import Policy
@@ -55,8 +58,8 @@ class Checking:
         table: Routes, for those whose condition could not be decided yet.
         delivery: Who may be texted at all.
         waiting: How long what is unknown is waited for.
-        stops: The STOP mention of each category's account.
-        policy: Hours and caps.
+        accounts: For STOP mentions and prices.
+        policy: Hours, caps, the guard, budgets.
         holds: Whether a template holds, after a flood of dead letters.
     """
 
@@ -67,7 +70,7 @@ class Checking:
         pepper: Pepper,
         delivery: DeliverySettings,
         waiting: WaitingSettings,
-        stops: dict[Category, str],
+        accounts: Accounts,
         policy: Policy,
         holds: Callable[[str], bool] = lambda _: False,
     ) -> None:
@@ -77,19 +80,23 @@ class Checking:
         self._holds = holds
         self._pepper = pepper
         self._delivery = delivery
-        self._stops = stops
+        self._accounts = accounts
+        self._stops = accounts.stop_mentions()
         self._hours = policy.hours
         self._caps = policy.caps
+        self._guard = policy.guard
+        self._budgets = _budgets(policy, accounts)
         self.policy_version = policy.version
+        self.budgets = tuple(self._budgets.values())
 
     @classmethod
     def of(
         cls, configuration: Configuration, pepper: Pepper, holds: Callable[[str], bool] = lambda _: False
     ) -> "Checking":
         """Return the checks that *configuration* asks for."""
-        settings, stops = configuration.settings, configuration.accounts.stop_mentions()
-        templates, table = configuration.templates, configuration.table
-        return cls(templates, table, pepper, settings.delivery, settings.waiting, stops, configuration.policy, holds)
+        its, settings = configuration, configuration.settings
+        delivery, waiting = settings.delivery, settings.waiting
+        return cls(its.templates, its.table, pepper, delivery, waiting, its.accounts, its.policy, holds)
 
     def template(self, message: Message) -> Template:
         """
@@ -169,8 +176,26 @@ class Checking:
             afterwards=checked.hours.afterwards,
             scope=_scope_of(template, message),
             caps=self._caps_of(template, message),
+            watched=self._watched(template, checked),
+            cost=self.cost(message, checked) if message.category in self._budgets else None,
+            budget=self._budgets.get(message.category),
             defers_over_cap=template.on_cap == "defer",
         )
+
+    def cost(self, message: Message, checked: Checked) -> float | None:
+        """Return what *message* would cost, in its account's currency; None where nobody has said a price."""
+        if checked.text is None or checked.number is None:
+            return None
+        price = self._accounts.of(message.category)[1].price(checked.number.country)
+        return None if price is None else price * checked.text.segmentation.segments
+
+    def _watched(self, template: Template, checked: Checked) -> Watched | None:
+        if not template.guard or checked.number is None or checked.text is None:
+            return None
+        alike = checked.number.e164[: -self._guard.neighbour_digits]
+        price = self._accounts.of(template.category)[1].price(checked.number.country) or 0.0
+        cost = price * checked.text.segmentation.segments
+        return Watched(self._guard, self._pepper.name("block", alike), checked.number.country, cost)
 
     def _caps_of(self, template: Template, message: Message) -> tuple[Cap, ...]:
         """Return how often the number of *message* may be texted."""
@@ -224,8 +249,18 @@ class Checking:
         )
 
 
+def _budgets(policy: Policy, accounts: Accounts) -> dict[Category, Budget]:
+    """Return the budget of each category that has one; transactional texts go on over theirs, and somebody is told."""
+    return {
+        category: Budget(accounts.of(category)[0], rule, holds=category is Category.MARKETING)
+        for category, rule in policy.budgets.items()
+    }
+
+
 def _scope_of(template: Template, message: Message) -> str:
     """Return what *message* counts as, under the caps of its number."""
+    if template.guard:
+        return f"{SCOPE}{message.template}:"
     return f"marketing:{template.purpose}:" if template.purpose else f"transactional:{message.template}:"
 
 

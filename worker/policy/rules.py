@@ -10,6 +10,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from schemas.events.consent import Purpose
+from schemas.messages import Category
 from worker.config_files import Config, Duration, load_yaml
 
 # af2m, Charte Business Messaging 2026: advertising between 08:00 and 21:30, and never outside. No setting goes beyond it.
@@ -109,6 +110,82 @@ class CapRules(Config):
     transactional: tuple[CapRule, ...] = (CapRule(most=20, per=timedelta(hours=24)),)
 
 
+class ConversionRule(Config):
+    """
+    Codes that hardly anybody types in.
+
+    Attributes:
+        least: Codes of a country below which nothing is said.
+        share: Of them that must be verified; healthy are 60 to 80 % (Telnyx), under 20 % is suspicious.
+    """
+
+    least: int = Field(ge=1, le=1_000_000)
+    share: float = Field(default=0.2, gt=0, lt=1)
+
+
+class GuardRules(Config):
+    """
+    Against fraud with login codes: bots that have codes sent to numbers whose operators share the revenue.
+
+    It watches templates that say `guard: true`.
+
+    Attributes:
+        mode: `observe` counts and logs what it would refuse, `enforce` refuses it.
+        countries: Where codes go; every country that is served unless set.
+        numbers: Codes for one number.
+        neighbour_digits: Numbers that differ in so many last digits only are neighbours.
+        neighbours: Distinct numbers among neighbours, within 24 hours.
+        hour: Conversion of a country within an hour, once `otp.verified` is published at all.
+        day: The same within 24 hours.
+        spend_per_hour: Money for codes in any hour, in the account's currency; needs its prices.
+        spend_per_day: The same for 24 hours.
+        block_for: How long a block lasts before it is looked at again.
+    """
+
+    mode: Literal["off", "observe", "enforce"] = "observe"
+    countries: frozenset[Annotated[str, Field(pattern="^[A-Z]{2}$")]] | None = None
+    numbers: tuple[CapRule, ...] = (
+        CapRule(most=1, per=timedelta(seconds=30)),
+        CapRule(most=5, per=timedelta(hours=1)),
+        CapRule(most=10, per=timedelta(hours=24)),
+    )
+    neighbour_digits: int = Field(default=3, ge=2, le=5)
+    neighbours: tuple[CapRule, ...] = (
+        CapRule(most=10, per=timedelta(minutes=10)),
+        CapRule(most=25, per=timedelta(hours=1)),
+    )
+    hour: ConversionRule = ConversionRule(least=20)
+    day: ConversionRule = ConversionRule(least=50)
+    spend_per_hour: float | None = Field(default=None, gt=0)
+    spend_per_day: float | None = Field(default=None, gt=0)
+    block_for: Annotated[Duration, Field(le=timedelta(days=1))] = timedelta(minutes=30)
+
+    @model_validator(mode="after")
+    def _within_a_day(self) -> Self:
+        if any(rule.per > timedelta(hours=24) for rule in self.neighbours):
+            raise ValueError("neighbours: per is at most 24h; numbers are remembered for a day")
+        return self
+
+
+class BudgetRule(Config):
+    """
+    What a category may cost, in its account's currency, by days and months in UTC.
+
+    Attributes:
+        per_day: From midnight to midnight.
+        per_month: From the first on.
+    """
+
+    per_day: float | None = Field(default=None, gt=0)
+    per_month: float | None = Field(default=None, gt=0)
+
+    @model_validator(mode="after")
+    def _says_something(self) -> Self:
+        if self.per_day is None and self.per_month is None:
+            raise ValueError("give per_day, per_month, or both")
+        return self
+
+
 class RetentionRules(Config):
     """
     How long what is known of people is kept (`sms-worker retention`).
@@ -130,12 +207,16 @@ class Policy(Config):
         brands: Who advertises: each marketing text names one.
         hours: When marketing may be sent.
         caps: How often one number may be texted.
+        guard: Against fraud with login codes.
+        budgets: What each category may cost: at 80 % it warns, and marketing holds at 100 %.
         retention: How long what is known of people is kept.
     """
 
     brands: tuple[Annotated[str, Field(min_length=2, max_length=30)], ...] = ()
     hours: HoursRules = HoursRules()
     caps: CapRules = CapRules()
+    guard: GuardRules = GuardRules()
+    budgets: dict[Category, BudgetRule] = Field(default_factory=dict)
     retention: RetentionRules = RetentionRules()
 
     @property
@@ -144,6 +225,8 @@ class Policy(Config):
         told = self.model_dump(mode="json")
         for hours in (told["hours"]["default"], *told["hours"]["countries"].values()):
             hours["days"].sort()  # a set has another order in each process
+        if told["guard"]["countries"] is not None:
+            told["guard"]["countries"].sort()
         return sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:12]
 
 

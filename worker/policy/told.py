@@ -38,6 +38,23 @@ REASONS: dict[Reason, Words] = {
     ),
     Reason.CAP_REACHED: ("la personne a déjà reçu assez de messages", "the person has had enough texts for now"),
     Reason.CANCELLED: ("un opérateur l'a annulé", "an operator took it back"),
+    Reason.GUARD_COUNTRY: ("les codes ne partent pas vers ce pays", "codes are not sent to that country"),
+    Reason.GUARD_NUMBER: (
+        "ce numéro a demandé trop de codes ; il faut attendre un peu",
+        "that number asked for too many codes; it has to wait a little",
+    ),
+    Reason.GUARD_NEIGHBOURS: (
+        "trop de numéros voisins ont demandé des codes (`guard allow` lève ce blocage)",
+        "too many neighbouring numbers asked for codes (`guard allow` lifts the block)",
+    ),
+    Reason.GUARD_CONVERSION: (
+        "presque aucun code de ce pays n'est saisi (`guard allow` lève ce blocage)",
+        "hardly any code is typed in in that country (`guard allow` lifts the block)",
+    ),
+    Reason.GUARD_SPEND: (
+        "le plafond de dépenses pour les codes est atteint (`guard allow` lève ce blocage)",
+        "codes have cost as much as they may for now (`guard allow` lifts the block)",
+    ),
     Reason.UNKNOWN_CONTACT: ("le contact n'est pas connu", "the contact is not known"),
     Reason.ERASED: ("les données de la personne ont été effacées", "the person's data were erased"),
     Reason.INVALID_NUMBER: ("le numéro n'est pas valide", "the number is not valid"),

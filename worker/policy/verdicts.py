@@ -21,6 +21,11 @@ class Reason(StrEnum):
     OUTSIDE_HOURS = "outside_hours"
     CAP_REACHED = "cap_reached"
     CANCELLED = "cancelled"
+    GUARD_COUNTRY = "guard_country"
+    GUARD_NUMBER = "guard_number"
+    GUARD_NEIGHBOURS = "guard_neighbours"
+    GUARD_CONVERSION = "guard_conversion"
+    GUARD_SPEND = "guard_spend"
     UNKNOWN_CONTACT = "unknown_contact"
     ERASED = "erased"
     INVALID_NUMBER = "invalid_number"
@@ -105,6 +110,11 @@ CHECK_OF: dict[Reason, str] = {
     Reason.OUTSIDE_HOURS: "hours",
     Reason.CAP_REACHED: "caps",
     Reason.CANCELLED: "operator",
+    Reason.GUARD_COUNTRY: "guard",
+    Reason.GUARD_NUMBER: "guard",
+    Reason.GUARD_NEIGHBOURS: "guard",
+    Reason.GUARD_CONVERSION: "guard",
+    Reason.GUARD_SPEND: "guard",
     Reason.UNKNOWN_CONTACT: "contact",
     Reason.ERASED: "contact",
     Reason.INVALID_NUMBER: "number",

@@ -175,15 +175,14 @@ class Judge:
         )  # before the ledger is read: what was claimed in time may be sent, and has not expired
         (found,) = await self._lookup.find([Question(message.id, message.recipient)])
         found = found if entry is None else Found(entry, found.known)
-        decision, detail, segments = await self._decide(message, found, now)
-        _, account = self._tools.configuration.accounts.of(message.category)
+        decision, detail, segments, cost = await self._decide(message, found, now)
         template = self._tools.configuration.templates.by_id.get(message.template)
         its_new: tuple[Message, ...] = ()
-        new_segments, price = 0, account.price_per_segment or 0.0
+        new_segments, new_cost = 0, 0.0
         if decision == EXPIRED and template is not None and may_be_new(message, template):
             its_new = (message,)
             (other,) = await self._lookup.find([Question(anew(message, template, now).id, message.recipient)])
-            _, _, new_segments = await self._decide(anew(message, template, now), other, now)
+            _, _, new_segments, new_cost = await self._decide(anew(message, template, now), other, now)
         return Judgement(
             letter=letter,
             decision=decision,
@@ -193,36 +192,37 @@ class Judge:
             marketing=message.category is Category.MARKETING,
             lanes=frozenset({message.lane}),
             segments=segments,
-            cost=segments * price,
+            cost=cost,
             anew=its_new,
             anew_segments=new_segments,
-            anew_cost=new_segments * price,
+            anew_cost=new_cost,
         )
 
-    async def _decide(self, message: Message, found: Found, now: datetime) -> tuple[str, str, int]:
+    async def _decide(self, message: Message, found: Found, now: datetime) -> tuple[str, str, int, float]:
         entry = found.entry
         if entry is not None and entry.fingerprint != message.event.fingerprint:
-            return FAILS_AGAIN, DeadLetterReason.ID_REUSED, 0
+            return FAILS_AGAIN, DeadLetterReason.ID_REUSED, 0, 0.0
         if entry is not None and entry.is_settled:
-            return ENDED, entry.state.value, 0
+            return ENDED, entry.state.value, 0, 0.0
         if entry is not None and message.step < entry.step:  # of a message that waited, only the latest copy goes on
-            return OLDER, f"step {entry.step}", 0
+            return OLDER, f"step {entry.step}", 0, 0.0
         if message.template not in self._tools.configuration.templates.by_id:
-            return FAILS_AGAIN, DeadLetterReason.UNKNOWN_TEMPLATE, 0
+            return FAILS_AGAIN, DeadLetterReason.UNKNOWN_TEMPLATE, 0, 0.0
         doubtful = entry is not None and (entry.ambiguous or entry.given_up or entry.state is not State.RELEASED)
         try:
             checked = self._checking.check(message, found.known, now)
         except PermanentError as error:
-            return FAILS_AGAIN, error.code, 0
+            return FAILS_AGAIN, error.code, 0, 0.0
         match checked.verdict:
             case Refuse(_, reason):
                 expired = DOUBT if doubtful else EXPIRED
-                return (expired if reason is Reason.EXPIRED else REFUSED), reason, 0
+                return (expired if reason is Reason.EXPIRED else REFUSED), reason, 0, 0.0
             case Defer(_, reason):
-                return WAITS, reason, 0
+                return WAITS, reason, 0, 0.0
         match await self._foreseeing.verdict(message, checked, now):
             case Refuse(_, reason):
-                return REFUSED, reason, 0
+                return REFUSED, reason, 0, 0.0
             case Defer(_, reason):
-                return WAITS, reason, 0
-        return WOULD_SEND, "", checked.text.segmentation.segments if checked.text else 0
+                return WAITS, reason, 0, 0.0
+        segments = checked.text.segmentation.segments if checked.text else 0
+        return WOULD_SEND, "", segments, self._checking.cost(message, checked) or 0.0

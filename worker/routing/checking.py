@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from pydantic import BaseModel
 
 from schemas.events import EVENTS
-from schemas.messages import Lane
+from schemas.messages import Category, Lane
 from worker.config_files import YamlFile
 from worker.content.templates import Templates
 from worker.delivery.accounts import Accounts
@@ -26,6 +26,7 @@ def check(
     templates: Templates,
     accounts: Accounts,
     policy: Policy,
+    policy_file: YamlFile | None,
 ) -> list[Problem]:
     """Return every problem, and warnings, in the order of the files."""
     return [
@@ -35,7 +36,29 @@ def check(
         *_categories_apart(templates),
         *check_texts(table, templates, accounts, policy, settings.delivery.countries),
         *_unused(table, templates),
+        *_unguarded_codes(table),
+        *_prices(policy, accounts, policy_file),
     ]
+
+
+def _unguarded_codes(table: RoutingTable) -> Iterable[Problem]:
+    for route in table.for_type("otp.requested"):
+        if not route.template.guard:
+            told = f"template {route.row.template} sends codes and says no `guard: true`: nothing watches it for fraud"
+            yield table.file.problem((*_place(table, route), "template"), told, warning=True)
+
+
+def _prices(policy: Policy, accounts: Accounts, file: YamlFile | None) -> Iterable[Problem]:
+    """Money is counted by prices: who limits it must have said them."""
+    if file is None:
+        return
+    limited: dict[tuple[str, ...], Category] = {("budgets", its.value): its for its in policy.budgets}
+    if policy.guard.spend_per_hour is not None or policy.guard.spend_per_day is not None:
+        limited["guard",] = Category.TRANSACTIONAL
+    for place, category in limited.items():
+        name, account = accounts.of(category)
+        if account.price_per_segment is None:
+            yield file.problem(place, f"needs price_per_segment of account {name}, which providers.yaml does not say")
 
 
 def _topics(settings: Settings, file: YamlFile) -> Iterable[Problem]:

@@ -7,6 +7,7 @@ from typing import Any
 from schemas.events import ControlData, Recipient
 from schemas.events.consent import ConsentRevoked
 from schemas.events.contact import ContactErased
+from schemas.events.otp import OtpVerified
 from schemas.messages import Message
 from worker.errors import DeadLetterReason, PermanentError
 from worker.messages import Addressee, address, make_message, sealed_data
@@ -29,12 +30,14 @@ class Read:
 
     Attributes:
         seen: What to remember of it, as it makes waiting messages pointless: keyed hash, and when it happened.
+        verified: Who typed in their code, by keyed hash.
     """
 
     record: Record
     event: Event | BadEvent
     targets: tuple[Target, ...] = ()
     seen: tuple[tuple[str, float], ...] = ()
+    verified: tuple[str, ...] = ()
 
     def subjects(self) -> Iterable[str]:
         """Yield the keyed hash of each of them."""
@@ -128,7 +131,14 @@ class Deciding:
             for recipient in route.addressees(event.data)
         )
         seen = names_of(self._table.remembered.get(event.type, ()), event.data, self._pepper)
-        return Read(record, event, targets, tuple((name, event.time.timestamp()) for name in seen))
+        verified = event.data.addressees() if isinstance(event.data, OtpVerified) else ()
+        return Read(
+            record,
+            event,
+            targets,
+            tuple((name, event.time.timestamp()) for name in seen),
+            tuple(address(recipient, self._pepper).subject for recipient in verified),
+        )
 
     def decide(self, read: Read, known: Mapping[str, Known]) -> Decision:
         """Return what becomes of an event, given who is *known*, with a key for everybody it addresses."""

@@ -57,7 +57,9 @@ def load_configuration(folder: Path, **overrides: Any) -> Configuration:
     policy = _try(problems, lambda: load_policy(folder / "policy.yaml"))
     if settings is None or templates is None or table is None or accounts is None or policy is None:
         raise ConfigurationError(problems)
-    found = check(settings, load_yaml(folder / "worker.yaml"), table, templates, accounts, policy)
+    rules = folder / "policy.yaml"
+    policy_file = load_yaml(rules) if rules.exists() else None
+    found = check(settings, load_yaml(folder / "worker.yaml"), table, templates, accounts, policy, policy_file)
     if mistakes := [problem for problem in found if not problem.warning]:
         raise ConfigurationError(mistakes)
     return Configuration(settings, templates, table, accounts, policy, found)

@@ -4,6 +4,7 @@ from collections.abc import Collection, Sequence
 from typing import Any
 
 import sqlalchemy as sa
+import structlog
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -11,13 +12,19 @@ from worker.delivery.accounts import Account
 from worker.delivery.asks import Ask, Reply
 from worker.delivery.fence import View, decide
 from worker.delivery.superseding import told_apart
+from worker.policy.budget import names
 from worker.state.acts import read_acts
 from worker.state.cancelling import read_cancelled
 from worker.state.counting import read_counted
 from worker.state.database import Database
+from worker.state.guarding import read_lately, write_watch
 from worker.state.ledger import Ledger
 from worker.state.tables import accounts, cancellations, db_now, ledger, projections
+from worker.state.tallying import add, read_sums
 from worker.state.waiting import SeenEvents, Waiting
+from worker.telemetry import metrics
+
+log = structlog.get_logger(__name__)
 
 _LOCK_ACCOUNT = sa.select(accounts).where(accounts.c.name == sa.bindparam("account")).with_for_update()
 _NOW = sa.select(
@@ -79,10 +86,17 @@ class FenceStore:
             decision = decide(asks, view, name, account, self._incarnation, self._max_age_s, serves_urgent=urgent)
             await self._ledger.write(connection, decision.entries)
             await self._waiting.write(connection, decision.deferrals)
+            await write_watch(connection, decision.watch)
+            await add(connection, {(name, 0): amount for name, amount in decision.spent.items()})
             changed = accounts.update().where(accounts.c.name == name)
             await connection.execute(
                 changed.values(tokens=decision.tokens, refilled_at=max(view.now, view.refilled_at))
             )
+        for found in decision.watch.found:
+            mode, rule = found.watched.rules.mode, found.finding.rule
+            metrics.child(metrics.GUARD, rule, mode).inc()
+            if found.finding.is_new:
+                log.warning("guard.found", rule=rule, mode=mode, scope=found.finding.scope)
         return decision.replies
 
     async def hold(self, name: str, seconds: float, reason: str) -> None:
@@ -109,6 +123,13 @@ class FenceStore:
             suppressions=suppressed,
             seen=await self._seen.read(connection, told_apart(name for ask in asks for name in ask.unless)),
             counted=await read_counted(connection, asks, now.now),
+            lately=await read_lately(connection, asks, now.now),
+            spent=await _read_spent(connection, name, asks, now.now),
             cancelled=await read_cancelled(connection, asks) if now.cancellations else {},
             projection_age_s=None if now.caught_up_at is None else now.now - now.caught_up_at,
         )
+
+
+async def _read_spent(connection: AsyncConnection, account: str, asks: Sequence[Ask], now: float) -> dict[str, float]:
+    """Return what an account's budget has come to, if any of *asks* is paid from one."""
+    return await read_sums(connection, names(account, now) if any(ask.limits.budget for ask in asks) else ())

@@ -8,12 +8,14 @@ from worker.delivery.accounts import Account
 from worker.delivery.asks import Ask
 from worker.delivery.fence import View, verdict_of
 from worker.delivery.superseding import told_apart
+from worker.delivery.watching import Watch
 from worker.policy.checking import Checked, Checking
-from worker.policy.verdicts import Verdict
+from worker.policy.verdicts import Send, Verdict
 from worker.state.acts import read_acts
 from worker.state.cancelling import read_cancelled
 from worker.state.counting import read_counted
 from worker.state.database import Database
+from worker.state.guarding import read_lately
 from worker.state.waiting import SeenEvents
 
 
@@ -56,8 +58,12 @@ class Foreseeing:
                 counted=await read_counted(connection, [ask], at),
                 cancelled=await read_cancelled(connection, [ask]),
                 projection_age_s=0.0,
+                lately=await read_lately(connection, [ask], at),
             )
-        return verdict_of(ask, view, self._accounts[message.category].start_window_s)
+        verdict = verdict_of(ask, view, self._accounts[message.category].start_window_s)
+        if not isinstance(verdict, Send):
+            return verdict
+        return Watch(view.lately, at).verdict(ask, view.counted.get(ask.person or "", ())) or verdict
 
     def _ask(self, message: Message, checked: Checked) -> Ask:
         return Ask(

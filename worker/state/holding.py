@@ -6,6 +6,7 @@ from schemas.messages import Lane
 from worker.delivery.deferrals import Due
 from worker.people import Change, Known
 from worker.state.batching import hold_until_back
+from worker.state.guarding import Guarding
 from worker.state.people import People
 from worker.state.projection import Projector
 from worker.state.waiting import SeenEvents, Waiting
@@ -44,12 +45,17 @@ class HoldingProjector:
 class HoldingMemory:
     """Remembers events, however long it takes."""
 
-    def __init__(self, seen_events: SeenEvents) -> None:
+    def __init__(self, seen_events: SeenEvents, guarding: Guarding) -> None:
         self._seen_events = seen_events
+        self._guarding = guarding
 
     async def remember(self, seen: Sequence[tuple[str, float]]) -> None:
         """Note when events happened, by their keyed hash."""
         await hold_until_back("seen_events")(self._seen_events.remember, seen)
+
+    async def verified(self, subjects: Collection[str]) -> None:
+        """Note that people typed in their codes."""
+        await hold_until_back("guard")(self._guarding.verified, subjects)
 
 
 class HoldingWaiting:

@@ -1,6 +1,7 @@
 """The ledger's rows: read, and settled by compare and set. The rules are in `worker.delivery.ledger`."""
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, fields, replace
 from functools import cache
@@ -17,11 +18,13 @@ from worker.delivery.asks import Claimed
 from worker.delivery.handover import Plan
 from worker.delivery.ledger import STATE_OF, Answer, Entry, State, settle
 from worker.delivery.verdicts import Submitted
+from worker.policy.budget import names
 from worker.policy.verdicts import Reason
 from worker.state.batching import Batcher
 from worker.state.database import Database
 from worker.state.many import among, as_stored
 from worker.state.tables import NOW_POSTGRESQL, NOW_SQLITE, db_now, ledger
+from worker.state.tallying import add
 
 _COLUMNS = [ledger.c[column.name] for column in fields(Entry)]
 _SELECT = sa.select(*_COLUMNS).where(among(ledger.c.message_id, "ids"))
@@ -37,6 +40,7 @@ class Settlement:
         claimed: The row as the fence wrote it; nobody else changes it while its holder holds it.
         burns: See `worker.delivery.ledger.settle`, as for *final*.
         outcome: Makes the payload, if the row ends.
+        cost: What the provider charged, where it said so.
         after: The row as it will be.
     """
 
@@ -45,6 +49,7 @@ class Settlement:
     burns: bool
     outcome: Callable[[OutcomeKind], bytes]
     final: bool = False
+    cost: float | None = None
     after: Entry = field(init=False)
 
     def __post_init__(self) -> None:
@@ -55,6 +60,15 @@ class Settlement:
     def name(self) -> tuple[str, str]:
         """The message, and who claimed it."""
         return self.claimed.message_id, self.claimed.holder or ""
+
+    def money(self) -> dict[tuple[str, int], float]:
+        """Return what its account's tallies of money change by: what was reserved becomes what was charged."""
+        reserved, its = self.claimed.reserved, self.claimed
+        if reserved is None or its.claimed_at is None:
+            return {}
+        charged = reserved if self.cost is None else self.cost
+        came = {State.SENT: charged, State.REJECTED: 0.0, State.RELEASED: 0.0}.get(self.after.state, reserved)
+        return {(name, 0): came - reserved for name in names(its.account or "", its.claimed_at)}
 
 
 class Ledger:
@@ -86,6 +100,11 @@ class Ledger:
         """
         async with self._database.transaction() as connection:
             won = await self._compare_and_set(connection, settlements)
+            money = Counter[tuple[str, int]]()
+            for one in settlements:
+                if one.name in won:
+                    money.update(one.money())
+            await add(connection, money)
             others = [one.claimed.message_id for one in settlements if one.name not in won]
             rows = await self.load(connection, others) if others else {}
         return [one.after if one.name in won else _ended(rows.get(one.claimed.message_id)) for one in settlements]
@@ -138,6 +157,7 @@ class BatchedSettler:
                 kind, _reason_of(kind, submitted), submitted, claimed.verdict or plan.verdict
             ),
             final=submitted.is_final,
+            cost=submitted.cost,
         )
         return await (self._urgent if plan.lane is Lane.URGENT else self._others).ask(settlement)
 

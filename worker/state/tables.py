@@ -146,6 +146,7 @@ ledger = sa.Table(
     sa.Column("person", sa.String(40), comment="keyed hash of the number, whose caps it counts under"),
     sa.Column("scope", sa.String(120)),
     sa.Column("claimed_at", sa.Double),
+    sa.Column("reserved", sa.Double, comment="money, in the account's currency"),
     sa.Column("updated_at", sa.Double, nullable=False),
     sa.Index(
         "ledger_claims",
@@ -238,5 +239,36 @@ floods = sa.Table(
     metadata,
     sa.Column("scope", sa.String(120), primary_key=True, comment="template:NAME or account:NAME"),
     sa.Column("reason", sa.String(40), nullable=False),
+    sa.Column("at", sa.Double, nullable=False),
+)
+
+# Running sums: money by account and day or month, codes by country and five minutes.
+tallies = sa.Table(
+    "tallies",
+    metadata,
+    sa.Column("name", sa.String(120), primary_key=True),
+    sa.Column("bucket", sa.BigInteger, primary_key=True, comment="seconds since 1970; 0 where the name says the time"),
+    sa.Column("amount", sa.Double, nullable=False),
+)
+
+# Who got a code lately, by the block of numbers, for the abuse guard. Kept for a day.
+code_numbers = sa.Table(
+    "code_numbers",
+    metadata,
+    sa.Column("block", sa.String(40), primary_key=True),
+    sa.Column("person", sa.String(40), primary_key=True, index=True),
+    sa.Column("country", sa.String(2), nullable=False),
+    sa.Column("at", sa.Double, nullable=False, index=True),
+    sa.Column("verified_at", sa.Double),
+)
+
+# What the abuse guard blocks, and what an operator allowed in spite of it.
+guards = sa.Table(
+    "guards",
+    metadata,
+    sa.Column("scope", sa.String(80), primary_key=True, comment="country:XX, number:HASH, block:HASH or spend"),
+    sa.Column("reason", sa.String(40), nullable=False),
+    sa.Column("blocked_until", sa.Double, nullable=False),
+    sa.Column("allowed_until", sa.Double, nullable=False),
     sa.Column("at", sa.Double, nullable=False),
 )

@@ -8,7 +8,17 @@ import sqlalchemy as sa
 from worker.config_files import LONGEST
 from worker.results import day_subject
 from worker.state.database import Database
-from worker.state.tables import cancellations, db_now, handled_letters, person_keys, seen_events, skips
+from worker.state.tables import (
+    cancellations,
+    code_numbers,
+    db_now,
+    guards,
+    handled_letters,
+    person_keys,
+    seen_events,
+    skips,
+    tallies,
+)  # fmt: skip
 
 DAY_S = 86_400.0
 # Dead letters are kept for 30 days; a day more, and nothing can need the key that sealed those which name nobody.
@@ -41,6 +51,10 @@ class Upkeep:
             cancellations: cancellations.c.at < db_now() - SEEN_S,
             skips: skips.c.at < db_now() - RECORDS_S,
             seen_events: seen_events.c.recorded_at < db_now() - SEEN_S,
+            code_numbers: code_numbers.c.at < db_now() - 2 * DAY_S,
+            guards: sa.and_(guards.c.blocked_until < db_now() - DAY_S, guards.c.allowed_until < db_now() - DAY_S),
+            # Sums of money name their day or month, and are few: they stay.
+            tallies: sa.and_(tallies.c.bucket > 0, tallies.c.bucket < db_now() - 2 * DAY_S),
         }
         return {table.name: await self._delete(table, which) for table, which in over.items()}
 

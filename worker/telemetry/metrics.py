@@ -74,6 +74,14 @@ STOP_TO_SILENCE_S = Histogram(
     "From a withdrawal's own time until it is committed; no request starts later than an account's start window after that.",
     buckets=LATENCY_S,
 )
+GUARD = Counter(
+    "sms_guard_findings_total", "Codes that the abuse guard spoke against, by rule and mode.", ["rule", "mode"]
+)
+BUDGET_SHARE = Gauge(
+    "sms_budget_share",
+    "Of what an account may cost this day or month, 1 being all; marketing holds then.",
+    ["account", "period"],
+)
 FENCE_QUEUE = Gauge("sms_fence_queue", "Messages waiting for the fence.", ["account"])
 
 LAG = Gauge("sms_lag_records", "Records not read or not finished.", ["source", "topic"])
