@@ -66,6 +66,10 @@ class BrokerUnavailable(TransientError):
     """Kafka does not take a record."""
 
 
+class LookUpFailed(TransientError):
+    """A provider does not say what is known of numbers."""
+
+
 class Stopping(TransientError):
     """The process is ending."""
 

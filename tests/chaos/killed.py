@@ -18,7 +18,7 @@ from worker.kafka.sink import Sink
 from worker.kafka.source import Source
 from worker.providers.octopush import Octopush
 from worker.state.fence import FenceStore
-from worker.state.ledger import BatchedSettler
+from worker.state.settling import BatchedSettler
 
 
 def die(*_: object) -> None:

@@ -45,7 +45,7 @@ async def test_a_text_is_accepted_with_its_ticket_cost_and_segments() -> None:
 @pytest.mark.parametrize(
     ("to", "answer", "reason"),
     [
-        ("+33600000103", "recipient_refused", "recipient_refused"),
+        ("+33600000103", "recipient_refused", "number_refused"),
         ("+33600000104", "our_fault", "no_credit"),
         ("+33600000401", "our_fault", "bad_credentials"),
         ("+33600000429", "not_sent", "rate_limited"),

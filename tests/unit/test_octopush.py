@@ -20,9 +20,9 @@ def test_the_documented_success_is_accepted() -> None:
     ("status", "body", "answer", "reason"),
     [
         pytest.param(
-            400, b'{"code":103,"message":"x"}', "recipient_refused", "recipient_refused", id="no valid recipient"
+            400, b'{"code":103,"message":"x"}', "recipient_refused", "number_refused", id="no valid recipient"
         ),
-        pytest.param(400, b'{"code":181,"message":"x"}', "recipient_refused", "recipient_refused", id="number refused"),
+        pytest.param(400, b'{"code":181,"message":"x"}', "recipient_refused", "number_refused", id="number refused"),
         pytest.param(400, b'{"code":104,"message":"x"}', "our_fault", "no_credit", id="no credit: the account waits"),
         pytest.param(401, b"", "our_fault", "bad_credentials", id="bad key"),
         pytest.param(403, b"<html>", "our_fault", "bad_credentials", id="forbidden"),

@@ -16,6 +16,7 @@ from worker.cli import (
     find,
     guard,
     lint_text,
+    numbers,
     outcomes,
     person,
     preview,
@@ -62,6 +63,7 @@ app.add_typer(dead_letters.app, name="dead-letters")
 app.add_typer(outcomes.app, name="outcomes")
 app.add_typer(consent.app, name="consent")
 app.add_typer(person.app, name="person")
+app.add_typer(numbers.app, name="numbers")
 app.add_typer(guard.app, name="guard")
 app.add_typer(suppress.app, name="suppress")
 app.add_typer(topics.app, name="topics")

@@ -43,7 +43,10 @@ async def _run(config: Path, *, yes: bool) -> tuple[int, int]:
             return people, len(await job.proofs())
         with progress() as bar:
             task = bar.add_task("retention", total=None)
-            told = lambda: {"run": run, "forgotten": people, "proofs_ended": proofs}  # noqa: E731  as it is by then
+
+            def told() -> dict[str, int | str]:
+                return {"run": run, "forgotten": people, "proofs_ended": proofs}
+
             async with auditing_the_end(tools.topics, tools.sink, "retention", told):
                 async for piece in job.prospects():
                     await job.forget(piece, run)

@@ -79,6 +79,7 @@ class Account(Config):
         refusals_burn_request_id: A refused request is remembered too; then "already seen" proves nothing.
         price_per_segment: What a segment costs, in the account's currency; for budgets, previews, and before a replay.
         prices: The same for countries where it costs something else, by ISO 3166.
+        hlr_price: What one look-up of a number costs; for `numbers clean`, which says the sum before it spends it.
         stop_mention: What a marketing text must carry; also the template variable `stop`.
     """
 
@@ -96,6 +97,7 @@ class Account(Config):
     prices: dict[Annotated[str, Field(pattern="^[A-Z]{2}$")], Annotated[float, Field(ge=0)]] = Field(
         default_factory=dict
     )
+    hlr_price: float | None = Field(default=None, ge=0)
     stop_mention: str = "STOP au 30101"
 
     @property

@@ -1,5 +1,6 @@
 """What a provider said, in our words; each provider's module has the table from its codes to these."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
@@ -21,6 +22,7 @@ class ProviderReason(StrEnum):
     SERVER_ERROR = "server_error"
     UNREADABLE_ANSWER = "unreadable_answer"
     RECIPIENT_REFUSED = "recipient_refused"
+    NUMBER_REFUSED = "number_refused"
     SENDER_REFUSED = "sender_refused"
     TEXT_REFUSED = "text_refused"
     UNKNOWN_CODE = "unknown_code"
@@ -67,6 +69,26 @@ class Submitted:
     def is_final(self) -> bool:
         """Whether it is about this very message, and would be said again."""
         return self.answer is Answer.RECIPIENT_REFUSED or self.dead_letter is not None
+
+
+class Line(StrEnum):
+    """What a look-up (HLR) says of a number."""
+
+    LIVE = "live"
+    DEAD = "dead"
+    UNDECIDED = "undecided"
+
+
+class LineChecker(Protocol):
+    """Looks numbers up in their home registers. It costs money, and is never on the way of a text."""
+
+    async def look_up(self, numbers: Sequence[str]) -> dict[str, Line]:
+        """
+        Return what is known of *numbers*, in E.164.
+
+        Raises:
+            LookUpFailed: The provider does not answer, or refuses.
+        """
 
 
 class Provider(Protocol):

@@ -30,8 +30,9 @@ from worker.settings import DeliveryMode
 from worker.state.batching import hold_until_back
 from worker.state.fence import FenceStore
 from worker.state.holding import HoldingPeople, HoldingWaiting
-from worker.state.ledger import BatchedSettler
+from worker.state.hygiene import Hygiene
 from worker.state.lookup import BatchedLookup
+from worker.state.settling import BatchedSettler
 from worker.state.spending import Spending
 from worker.state.waiting import Waiting
 from worker.telemetry import metrics
@@ -44,7 +45,7 @@ async def open_senders(shared: Shared, stage: Stage, lanes: Collection[Lane], st
     """Add a sender for each of *lanes*."""
     configuration, settings = shared.configuration, shared.configuration.settings
     lookup = BatchedLookup(shared.database, shared.people)
-    settler = BatchedSettler(shared.database)
+    settler = BatchedSettler(shared.database, Hygiene(shared.database, shared.people))
     stage.services |= {"lookup": lookup.run, "settler": settler.run}
     handovers = await _open_accounts(shared, stage, settler, stack)
     checking = Checking.of(

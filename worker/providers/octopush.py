@@ -8,8 +8,9 @@ Source: https://dev.octopush.com, checked 2026-11.
 """
 
 import errno
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
+from http import HTTPStatus
 from typing import Any
 
 import aiohttp
@@ -18,10 +19,11 @@ from pydantic import SecretStr
 
 from worker.delivery.accounts import Account
 from worker.delivery.ledger import Answer
-from worker.delivery.verdicts import ProviderReason, Sms, Submitted
-from worker.errors import DeadLetterReason
+from worker.delivery.verdicts import Line, ProviderReason, Sms, Submitted
+from worker.errors import DeadLetterReason, LookUpFailed
 
-MAX_ANSWER_BYTES = 64 * 1024
+MAX_ANSWER_BYTES, MAX_LINES_BYTES = 64 * 1024, 1024 * 1024
+LOOK_UP_DEADLINE_S = 60.0  # registers abroad are asked one by one
 LONG_HOLD_S, RATE_HOLD_S = 30.0, 2.0
 
 
@@ -45,7 +47,7 @@ _AGAIN = Submitted(answer=Answer.AMBIGUOUS, reason=ProviderReason.SERVER_ERROR)
 
 CODES: Mapping[int, Submitted] = {
     101: _account(ProviderReason.BAD_CREDENTIALS),  # bad login
-    103: _refused(),  # no valid recipient
+    103: _refused(ProviderReason.NUMBER_REFUSED),  # no valid recipient
     104: _account(ProviderReason.NO_CREDIT),
     106: _SENDER,
     107: _TEXT,  # text missing
@@ -55,7 +57,7 @@ CODES: Mapping[int, Submitted] = {
     150: _refused(),  # no country for this prefix
     151: _refused(),  # country not served
     153: _AGAIN,  # route congested
-    181: _refused(),  # number refused
+    181: _refused(ProviderReason.NUMBER_REFUSED),  # unassigned, or on the account's own STOP list
     182: Submitted(answer=Answer.ALREADY_SEEN, reason=ProviderReason.ALREADY_SEEN),
     189: _TEXT,  # too long
     401: _account(ProviderReason.BAD_CREDENTIALS),
@@ -108,10 +110,54 @@ class Octopush:
             return Submitted(answer=Answer.AMBIGUOUS, reason=ProviderReason.CONNECTION_LOST)
 
 
-async def _read(response: aiohttp.ClientResponse) -> bytes:
+class OctopushLines:
+    """Home register look-ups at Octopush (`hlr-request`); opened by `open_lines`."""
+
+    def __init__(self, session: aiohttp.ClientSession, account: Account) -> None:
+        self._session = session
+        self._url = account.base_url.rstrip("/") + "/contact/hlr-request"
+        self._simulation_mode = account.simulation_mode
+
+    async def look_up(self, numbers: Sequence[str]) -> dict[str, Line]:
+        """
+        Return what the registers say of *numbers*; of one that the answer leaves out, nothing.
+
+        Raises:
+            LookUpFailed: No answer, or none that reads.
+        """
+        body = orjson.dumps({"phone_numbers": list(numbers), "simulation_mode": self._simulation_mode})
+        try:
+            async with self._session.post(self._url, data=body) as response:
+                status, content = response.status, await _read(response, MAX_LINES_BYTES)
+        except (aiohttp.ClientError, TimeoutError) as error:
+            raise LookUpFailed(f"octopush does not answer a look-up: {type(error).__name__}") from error
+        try:
+            rows = orjson.loads(content)
+        except orjson.JSONDecodeError:
+            rows = None
+        if status != HTTPStatus.OK or not isinstance(rows, list):
+            code = rows.get("code") if isinstance(rows, dict) else None
+            raise LookUpFailed(f"octopush answered a look-up with HTTP {status}, code {code or 'none'}")
+        found = (row for row in rows if isinstance(row, dict))
+        return {str(row["phone_number"]): line_of(row) for row in found if row.get("phone_number")}
+
+
+def line_of(row: Mapping[str, Any]) -> Line:
+    """
+    Return what a row of an answer means.
+
+    Only a number that is not assigned is dead. Off, out of reach and "cannot say" are no verdict; the values of
+    `line_status` beside "live" are not documented, so none of them is taken for one.
+    """
+    if row.get("status") == "invalid":
+        return Line.DEAD
+    return Line.LIVE if row.get("status") == "valid" and row.get("line_status") == "live" else Line.UNDECIDED
+
+
+async def _read(response: aiohttp.ClientResponse, most: int = MAX_ANSWER_BYTES) -> bytes:
     """Return the whole answer, up to a limit: one read gives only what has arrived by then."""
     content = b""
-    while len(content) < MAX_ANSWER_BYTES and (chunk := await response.content.read(MAX_ANSWER_BYTES)):
+    while len(content) < most and (chunk := await response.content.read(most)):
         content += chunk
     return content
 
@@ -186,15 +232,30 @@ def _not_connected(error: aiohttp.ClientConnectorError) -> Submitted:
 @asynccontextmanager
 async def open_octopush(account: Account, login: str, key: SecretStr) -> AsyncIterator[Octopush]:
     """Open the account's connections; they close when the block ends."""
+    async with _session(account, login, key, account.http_deadline_s) as session:
+        yield Octopush(session, account)
+
+
+@asynccontextmanager
+async def open_lines(account: Account, login: str, key: SecretStr) -> AsyncIterator[OctopushLines]:
+    """Open what looks numbers up; it closes when the block ends."""
+    async with _session(account, login, key, LOOK_UP_DEADLINE_S) as session:
+        yield OctopushLines(session, account)
+
+
+@asynccontextmanager
+async def _session(
+    account: Account, login: str, key: SecretStr, deadline_s: float
+) -> AsyncIterator[aiohttp.ClientSession]:
     headers = {
         "api-login": login,
         "api-key": key.get_secret_value(),
         "Content-Type": "application/json",
         "cache-control": "no-cache",
     }
-    timeout = aiohttp.ClientTimeout(total=account.http_deadline_s, connect=account.http_deadline_s / 2)
+    timeout = aiohttp.ClientTimeout(total=deadline_s, connect=deadline_s / 2)
     connector = aiohttp.TCPConnector(limit=account.max_in_flight, keepalive_timeout=30)
     async with aiohttp.ClientSession(
         headers=headers, timeout=timeout, connector=connector, auto_decompress=True
     ) as session:
-        yield Octopush(session, account)
+        yield session

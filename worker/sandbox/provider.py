@@ -3,7 +3,8 @@ What the sandbox does with a send, without HTTP.
 
 Behaves as Octopush's documentation and its integrators say: unknown fields are ignored, odd values are cast, and without
 `purpose` a text is `wholesale`. Numbers +33 6 00 00 xx xx ask for faults by their last four digits: +33600000104 is out of
-credit. (The range reserved for fiction, 06 39 98, is no valid number to the library that checks them.)
+credit, and a look-up calls +33600000181 unassigned. (The range reserved for fiction, 06 39 98, is no valid number to the
+library that checks them.)
 """
 
 import random
@@ -21,6 +22,7 @@ MAX_CHARACTERS = 1_224
 PRICE_PER_SEGMENT = 0.05
 REMEMBERED_TEXTS = 20_000
 STATUS = {401: 401, 403: 403, 429: 429, 500: 500, 503: 503, 438: 500}
+UNASSIGNED, OUT_OF_REACH = frozenset({103, 181}), 9007  # as a look-up (HLR) says
 HANG, RESET, GARBAGE, ONCE, LOST_ANSWER = 9001, 9002, 9003, 9005, 9006
 MESSAGES = {
     101: "bad login", 103: "no valid recipient", 104: "not enough credit", 106: "sender refused", 107: "text is missing",

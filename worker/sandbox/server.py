@@ -11,7 +11,7 @@ import orjson
 from aiohttp import web
 
 from worker.policy.number import Number, parse_number
-from worker.sandbox.provider import Behaviour, Reply, SandboxProvider, error
+from worker.sandbox.provider import MAGIC, OUT_OF_REACH, UNASSIGNED, Behaviour, Reply, SandboxProvider, error
 
 PROVIDER = web.AppKey("provider", SandboxProvider)
 HANG_S = 3_600.0
@@ -88,12 +88,13 @@ async def _hlr(request: web.Request) -> web.StreamResponse:
 
 
 def _looked_up(written: str) -> dict[str, Any]:
-    number = parse_number(written)
-    valid = isinstance(number, Number)
+    number, asked = parse_number(written), MAGIC.match(written)
+    code = int(asked.group(1)) if asked else 0
+    valid = isinstance(number, Number) and code not in UNASSIGNED
     return {
         "phone_number": written,
         "status": "valid" if valid else "invalid",
-        "line_status": "live" if valid else "dead",
+        "line_status": "dead" if not valid else "absent" if code == OUT_OF_REACH else "live",
         "phone_number_type": "mobile" if valid else "unknown",
         "country_code": number.country if isinstance(number, Number) else None,
         "is_ported": False,

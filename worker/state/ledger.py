@@ -1,6 +1,5 @@
 """The ledger's rows: read, and settled by compare and set. The rules are in `worker.delivery.ledger`."""
 
-import asyncio
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, fields, replace
@@ -12,15 +11,11 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from schemas.messages import Lane
 from schemas.outcomes import OutcomeKind
-from worker.delivery.asks import Claimed
-from worker.delivery.handover import Plan
 from worker.delivery.ledger import STATE_OF, Answer, Entry, State, settle
 from worker.delivery.verdicts import Submitted
 from worker.policy.budget import names
 from worker.policy.verdicts import Reason
-from worker.state.batching import Batcher
 from worker.state.database import Database
 from worker.state.many import among, as_stored
 from worker.state.tables import NOW_POSTGRESQL, NOW_SQLITE, db_now, ledger
@@ -133,42 +128,8 @@ class Ledger:
         return won
 
 
-class BatchedSettler:
-    """
-    Settles one claim at a time, and writes for all that gathered; waits while the database is away.
-
-    Urgent messages are written apart, so that a code never waits for a batch of offers.
-    """
-
-    def __init__(self, database: Database) -> None:
-        urgent, others = Ledger(database.urgent), Ledger(database)
-        self._urgent: Batcher[Settlement, Entry | None] = Batcher("settle", urgent.settle, forgets=False)
-        self._others: Batcher[Settlement, Entry | None] = Batcher("settle", others.settle, forgets=False)
-
-    async def settle(self, plan: Plan, claimed: Claimed, submitted: Submitted) -> Entry | None:
-        """Write down what the submit of *claimed* came to; return the row afterwards."""
-        if claimed.entry is None:
-            raise RuntimeError("the fence hands out a claim with its row")
-        settlement = Settlement(
-            claimed=claimed.entry,
-            answer=submitted.answer,
-            burns=plan.refusals_burn,
-            outcome=lambda kind: plan.outcome(
-                kind, _reason_of(kind, submitted), submitted, claimed.verdict or plan.verdict
-            ),
-            final=submitted.is_final,
-            cost=submitted.cost,
-        )
-        return await (self._urgent if plan.lane is Lane.URGENT else self._others).ask(settlement)
-
-    async def run(self) -> None:
-        """Write for ever; belongs into a TaskGroup."""
-        async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(self._urgent.run(), name="settle-urgent")
-            tasks.create_task(self._others.run(), name="settle-others")
-
-
-def _reason_of(kind: OutcomeKind, submitted: Submitted) -> Reason | None:
+def reason_of(kind: OutcomeKind, submitted: Submitted) -> Reason | None:
+    """Return the reason of an outcome that the provider brought about."""
     if kind is OutcomeKind.UNKNOWN:
         return Reason.ALREADY_SEEN if submitted.answer is Answer.ALREADY_SEEN else Reason.IN_DOUBT
     return Reason.RECIPIENT_REFUSED if kind is OutcomeKind.REJECTED else None

@@ -64,14 +64,16 @@ class Suppressing:
                 )
                 await connection.execute(later)
 
-    async def remove(self, person: str, scope: Scope) -> list[SuppressionRow]:
+    async def remove(self, person: str, scope: Scope, reason: SuppressedFor | None = None) -> list[SuppressionRow]:
         """
-        Lift the suppressions of a person in *scope*, whatever their reasons; return them.
+        Lift the suppressions of a person in *scope*, of one reason or whatever their reasons; return them.
 
         Raises:
             StateUnavailable: The database does not answer.
         """
-        its = (suppressions.c.person == person, suppressions.c.scope == scope.value)
+        its = [suppressions.c.person == person, suppressions.c.scope == scope.value]
+        if reason is not None:
+            its.append(suppressions.c.reason == reason.value)
         async with self._database.transaction() as connection:
             await self._database.lock_persons(connection, {person})
             rows = (await connection.execute(sa.select(suppressions).where(*its))).all()

@@ -272,3 +272,14 @@ guards = sa.Table(
     sa.Column("allowed_until", sa.Double, nullable=False),
     sa.Column("at", sa.Double, nullable=False),
 )
+
+# What is known of numbers, by keyed hash: as they were looked up last, and how often a provider refused them.
+numbers = sa.Table(
+    "numbers",
+    metadata,
+    sa.Column("person", sa.String(40), primary_key=True),
+    sa.Column("line", sa.String(12), comment="live, dead or undecided, as it was looked up last"),
+    sa.Column("checked_at", sa.Double),
+    sa.Column("strikes", sa.Integer, nullable=False, server_default="0"),
+    sa.Column("struck_at", sa.Double),
+)

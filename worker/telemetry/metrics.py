@@ -82,6 +82,9 @@ BUDGET_SHARE = Gauge(
     "Of what an account may cost this day or month, 1 being all; marketing holds then.",
     ["account", "period"],
 )
+DEAD_NUMBERS = Counter(
+    "sms_dead_numbers_total", "Numbers that are texted no more, as providers refused them twice.", ["by"]
+)
 FENCE_QUEUE = Gauge("sms_fence_queue", "Messages waiting for the fence.", ["account"])
 
 LAG = Gauge("sms_lag_records", "Records not read or not finished.", ["source", "topic"])
