@@ -53,6 +53,7 @@ class OutcomeData(Contract):
         policy_version: Hash of policy.yaml's content.
         check: Which check decided, where the outcome is not `accepted`.
         consent: The record of the consent that allowed a marketing text.
+        basis: Why marketing was allowed: the person's consent, or that they are a customer who did not object.
         provider_ref: The provider's ticket; its delivery reports name it.
         cost: What the provider says it charged, in *currency*.
         submitted_at: When the provider's answer arrived.
@@ -71,6 +72,7 @@ class OutcomeData(Contract):
     policy_version: str | None = None
     check: str | None = None
     consent: OutcomeOrigin | None = None
+    basis: Literal["consent", "existing_customer"] | None = None
     campaign: str | None = None
     category: Category | None = None
     lane: Lane | None = None

@@ -61,7 +61,9 @@ def page(person: Person, who: str, at: datetime, purposes: Iterable[str]) -> str
         )
         + _table("Suppressions", ("when", "scope", "reason", "lifted"), stops)
         + _table(
-            "Marketing texts sent, or that may have been", ("when", "purpose", "template, version", "outcome"), sent
+            "Marketing texts sent, or that may have been",
+            ("when", "purpose", "basis", "template, version", "outcome"),
+            sent,
         )
         + "<p>A consent counts only if it is later than every withdrawal (GDPR, art. 7). Each act stands at a place "
         "of a Kafka topic; the record itself is kept, encrypted, beside it.</p></html>"
@@ -100,7 +102,9 @@ def _sent(told: dict[str, object]) -> str:
     template = f"{told.get('template', '?')}, {told.get('template_version', '?')}"
     outcome = str(told.get("outcome") or told["state"])
     when = _time(float(str(told["claimed_at"])))
-    return f"<tr><td>{when}</td><td>{escape(purpose)}</td><td>{escape(template)}</td><td>{escape(outcome)}</td></tr>"
+    basis = "an existing customer who had not objected" if told.get("basis") == "existing_customer" else "consent"
+    cells = (when, escape(purpose), basis, escape(template), escape(outcome))
+    return f"<tr>{''.join(f'<td>{cell}</td>' for cell in cells)}</tr>"
 
 
 def _time(at: float) -> str:

@@ -34,6 +34,7 @@ class Facts:
     policy_version: str | None = None
     check: str | None = None
     consent: Mapping[str, Any] | None = None
+    basis: str | None = None
     country: str | None = None
     encoding: str | None = None
     segments: int | None = None

@@ -196,6 +196,7 @@ class Sender:
             policy_version=self._checking.policy_version,
             check=CHECK_OF[reason] if reason is not None else None,
             consent=verdict.consent._asdict() if isinstance(verdict, Send) and verdict.consent else None,
+            basis=verdict.basis if isinstance(verdict, Send) else None,
             country=checked.number.country if checked.number else None,
             encoding=text.segmentation.encoding if text else None,
             segments=text.segmentation.segments if text else None,

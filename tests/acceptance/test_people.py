@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 
 from schemas.outcomes import OutcomeKind
 from tests.world import World, open_world
+from worker.demo.configuring import OPEN, UNCAPPED
 from worker.policy.told import OUTCOMES, REASONS, tell
 from worker.policy.verdicts import Reason
 
@@ -190,3 +191,26 @@ async def test_what_has_not_been_sent_can_be_taken_back_and_later_events_go(serv
     assert sum(outcome == "accepted" for _, outcome, _ in told) == 82 - cancelled
     assert any(one.to == PHONE(80) for one in world.provider.sent)
     assert [one["scope"] for one in written] == ["campaign:autumn", "route:cart-reminder"]
+
+
+async def test_customers_who_did_not_object_are_offered_similar_products_where_that_is_configured(
+    servers, tmp_path
+) -> None:
+    customers = {"attribute": "orders_90d", "purposes": ["offers"]}
+    async with open_world(
+        tmp_path, **servers, policy={"hours": OPEN, "caps": UNCAPPED, "existing_customers": customers}
+    ) as world:
+        for template in ("promotion", "promotion_loyal"):
+            path = world.config / "templates" / f"{template}.yaml"
+            path.write_text(path.read_text().replace("purpose: offers", "purpose: offers\nsimilar_products: true"))
+        await world.people(2, consents=())
+        async with world.process():
+            await world.publish("consent.revoked", {"contact_id": "c-1"})
+            await world.publish("promotion.announced", recipients=[{"contact_id": "c-0"}, {"contact_id": "c-1"}])
+            outcomes = await world.outcomes(2)
+            page = tmp_path / "proof.html"
+            await world.command("consent", "prove", "--phone", "-", "--out", str(page), said=PHONE(0))
+
+    told = sorted((o["outcome"], o.get("reason"), o.get("basis")) for its in outcomes.values() for o in its)
+    assert told == [("accepted", None, "existing_customer"), ("suppressed", "no_consent", None)]
+    assert "an existing customer who had not objected" in page.read_text()

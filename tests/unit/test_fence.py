@@ -10,6 +10,7 @@ from tests.builders import account, ask, view
 from worker.delivery.asks import Busy, Claimed, IdReused, Settled, Wait
 from worker.delivery.fence import decide, in_order
 from worker.delivery.ledger import Entry, State
+from worker.policy.rules import CustomerRule
 from worker.policy.consent import Act, DatedAct, Suppression
 from worker.policy.verdicts import Reason, suppress
 
@@ -98,6 +99,44 @@ def test_requests_in_flight_of_every_process_count() -> None:
 
 def test_a_held_account_lets_nothing_through() -> None:
     assert decided(ask(), held_until=1003.0).replies == [Wait(3.0, "held")]
+
+
+@pytest.mark.parametrize(
+    ("value", "holds"),
+    [(3, True), (0.5, True), (True, True), (0, False), (False, False), ("yes", False), (None, False)],
+)
+def test_only_who_bought_is_a_customer(value, holds) -> None:
+    rule = CustomerRule(attribute="orders_total", purposes={"offers"})
+
+    assert rule.holds("offers", {"orders_total": value}) == holds
+    assert not rule.holds("invitations", {"orders_total": value})
+
+
+@pytest.mark.parametrize(
+    ("acts", "suppressed", "goes"),
+    [
+        pytest.param([], (), True, id="a customer who was never asked"),
+        pytest.param([("granted", "invitations", 1)], (), True, id="agreed to something else"),
+        pytest.param([("revoked", "*", 1)], (), False, id="objected"),
+        pytest.param([("revoked", "offers", 1)], (), False, id="objected to this"),
+        pytest.param([("revoked", "invitations", 1)], (), True, id="objected to something else"),
+        pytest.param([("erased", "*", 1)], (), False, id="was forgotten"),
+        pytest.param([("blocked", "*", 1)], (), False, id="wants no text at all"),
+        pytest.param([("granted", "offers", 1), ("revoked", "offers", 2)], (), False, id="agreed and withdrew"),
+        pytest.param([], (Suppression("marketing", "stop", 1.0),), False, id="said STOP"),
+    ],
+)
+def test_a_customer_needs_no_opt_in_but_any_objection_counts(acts, suppressed, goes) -> None:
+    dated = {"p-1": [DatedAct(Act(act), purpose, at) for act, purpose, at in acts]}
+    one = ask(purpose="offers", lane=Lane.MARKETING, is_customer=True)
+
+    (reply,) = decide(
+        [one], view(acts=dated, suppressions={"p-1": suppressed}), "account", account(), "me", 60.0
+    ).replies
+
+    assert isinstance(reply, Claimed) == goes
+    if goes:
+        assert reply.verdict.basis == "existing_customer"
 
 
 def test_marketing_waits_while_consent_is_not_known_late_enough() -> None:

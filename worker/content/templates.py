@@ -72,6 +72,8 @@ class Template(Config):
         on_unknown: Where nobody can say whether it was sent: `leave` it, or `resend` it and risk two texts.
         on_too_long: What becomes of a text of more segments than max_segments: `refuse`, `allow`, or `shorten first_name`,
             which cuts that variable, to nothing if need be.
+        similar_products: A marketing text about products like those the person bought: where policy.yaml has
+            `existing_customers`, customers who did not object get it without an opt-in.
         guard: The abuse guard watches it (`policy.yaml`, `guard`): for login codes.
         not_advertising: Phrases of a transactional text that somebody vouches for; they are never taken for advertising.
         variables: What the text names, and where its value is.
@@ -89,6 +91,7 @@ class Template(Config):
     on_cap: Literal["suppress", "defer"] = "suppress"
     on_unknown: Literal["leave", "resend"] = "leave"
     on_too_long: Annotated[str, Field(pattern=r"^(refuse|allow|shorten [a-zA-Z_]\w*)$")] = "refuse"
+    similar_products: bool = False
     guard: bool = False
     not_advertising: tuple[Annotated[str, Field(min_length=3, max_length=80)], ...] = Field(default=(), max_length=20)
     variables: dict[str, Variable] = Field(default_factory=dict)
@@ -105,6 +108,8 @@ class Template(Config):
             raise ValueError("purpose: only marketing has one; a transactional text needs no opt-in")
         if self.shortened is not None and self.shortened not in self.variables:
             raise ValueError(f"on_too_long: shortens {self.shortened!r}, which is not among the variables")
+        if not marketing and self.similar_products:
+            raise ValueError("similar_products: is for marketing; a transactional text needs no exception")
         if marketing and self.guard:
             raise ValueError("guard: is for codes; marketing has its caps")
         if marketing and self.not_advertising:

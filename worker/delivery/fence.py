@@ -192,7 +192,8 @@ def verdict_of(ask: Ask, view: View, start_window_s: float) -> Verdict:
         return ask.verdict
     if ask.person is None:
         return Send()
-    verdict = check_consent(view.acts.get(ask.person, ()), view.suppressions.get(ask.person, ()), ask.purpose)
+    acts, suppressions = view.acts.get(ask.person, ()), view.suppressions.get(ask.person, ())
+    verdict = check_consent(acts, suppressions, ask.purpose, is_customer=ask.limits.is_customer)
     if isinstance(verdict, Refuse):
         return verdict
     if ask.limits.afterwards is not None and view.now + start_window_s >= (ask.limits.closes_at or 0.0):

@@ -19,6 +19,7 @@ class Limits:
         closes_at: Seconds since 1970; from then on *afterwards* holds instead of a `Send`.
         scope: What it counts as, under its number's caps; None if it is not to be sent, and counts nowhere.
         caps: How often its number may be texted.
+        is_customer: Its marketing needs no opt-in, only that its person never objected.
         watched: What the abuse guard knows of it; None if it does not watch it.
         cost: Estimated, in the account's currency; None where nobody keeps a budget.
         budget: That it is paid from.
@@ -30,6 +31,7 @@ class Limits:
     afterwards: Verdict | None = None
     scope: str | None = None
     caps: Sequence[Cap] = ()
+    is_customer: bool = False
     watched: Watched | None = None
     cost: float | None = None
     budget: Budget | None = None

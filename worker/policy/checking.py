@@ -41,6 +41,7 @@ class Checked:
         person: Keyed hash of the number, whose acts the fence looks up.
         text: None if refused.
         hours: Until when a marketing text may go.
+        is_customer: Marketing of similar products needs no opt-in of them.
     """
 
     verdict: Verdict
@@ -48,6 +49,7 @@ class Checked:
     number: Number | None = None
     text: Text | None = None
     hours: Hours = ANY_TIME
+    is_customer: bool = False
 
 
 class Checking:
@@ -84,6 +86,7 @@ class Checking:
         self._stops = accounts.stop_mentions()
         self._hours = policy.hours
         self._caps = policy.caps
+        self._customers = policy.existing_customers
         self._guard = policy.guard
         self._budgets = _budgets(policy, accounts)
         self.policy_version = policy.version
@@ -155,7 +158,14 @@ class Checking:
         hours = self._open_hours(message, body, known, number, now)
         if not isinstance(hours.verdict, Send):
             return Checked(hours.verdict, person, number)
-        return Checked(Send(), person, number, self._compose(message, body, known), hours)
+        text = self._compose(message, body, known)
+        return Checked(Send(), person, number, text, hours, is_customer=self._is_customer(message, contact))
+
+    def _is_customer(self, message: Message, contact: Contact | None) -> bool:
+        template = self.template(message)
+        if self._customers is None or contact is None or not template.similar_products:
+            return False
+        return self._customers.holds(template.purpose, contact.attributes)
 
     def _open_hours(self, message: Message, body: Body, known: Known, number: Number, now: datetime) -> Hours:
         if message.category is not Category.MARKETING:
@@ -176,6 +186,7 @@ class Checking:
             afterwards=checked.hours.afterwards,
             scope=_scope_of(template, message),
             caps=self._caps_of(template, message),
+            is_customer=checked.is_customer,
             watched=self._watched(template, checked),
             cost=self.cost(message, checked) if message.category in self._budgets else None,
             budget=self._budgets.get(message.category),

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 
-from worker.policy.verdicts import ConsentPlace, Reason, Refuse, Send, Verdict, suppress
+from worker.policy.verdicts import Basis, ConsentPlace, Reason, Refuse, Send, Verdict, suppress
 
 ALL_PURPOSES = "*"
 
@@ -72,7 +72,9 @@ class Suppression:
     at: float = 0.0
 
 
-def check_consent(acts: Iterable[DatedAct], suppressions: Iterable[Suppression], purpose: str | None) -> Verdict:
+def check_consent(
+    acts: Iterable[DatedAct], suppressions: Iterable[Suppression], purpose: str | None, *, is_customer: bool = False
+) -> Verdict:
     """
     Return whether a person's acts allow a text.
 
@@ -80,6 +82,7 @@ def check_consent(acts: Iterable[DatedAct], suppressions: Iterable[Suppression],
         acts: What the person did, in any order.
         suppressions: What others decided for that number.
         purpose: Of a marketing text; None for a transactional one.
+        is_customer: It needs no opt-in, only that the person never objected.
     """
     acts = tuple(acts)
     if (refused := _check_suppressions(suppressions, acts, purpose)) is not None:
@@ -90,16 +93,17 @@ def check_consent(acts: Iterable[DatedAct], suppressions: Iterable[Suppression],
     if purpose is None:
         return Send()
     granted = _latest(acts, Act.GRANTED, purpose)
-    if granted is None:
-        return suppress(Reason.NO_CONSENT)
     withdrawn = max(
         (act.at for act in acts if act.act is not Act.GRANTED and act.purpose in (purpose, ALL_PURPOSES)),
         default=float("-inf"),
     )
+    if granted is None:
+        never_objected = is_customer and withdrawn == float("-inf")
+        return Send(basis=Basis.EXISTING_CUSTOMER) if never_objected else suppress(Reason.NO_CONSENT)
     if granted <= withdrawn:
         return suppress(Reason.CONSENT_REVOKED)
     its = max((act for act in acts if act.act is Act.GRANTED and act.purpose == purpose), key=lambda act: act.at)
-    return Send(its.place)
+    return Send(its.place, Basis.CONSENT)
 
 
 def _check_suppressions(

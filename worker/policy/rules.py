@@ -1,6 +1,7 @@
 """`policy.yaml`: when marketing may be sent, and how often anybody may be texted. Owned by marketing and compliance."""
 
 import json
+from collections.abc import Mapping
 from datetime import time, timedelta
 from enum import StrEnum
 from hashlib import sha256
@@ -186,6 +187,28 @@ class BudgetRule(Config):
         return self
 
 
+class CustomerRule(Config):
+    """
+    Marketing of similar products to customers who did not object, without an opt-in. CPCE, art. L34-5, al. 4.
+
+    Only whoever bought is a customer: an account without a purchase makes none (CNIL). They must have been told when their
+    number was taken, which is yours to see to.
+
+    Attributes:
+        attribute: Of the contact, set for whoever bought: `true`, or a number above zero, as `orders_total`.
+        purposes: For which it may be.
+    """
+
+    attribute: str = Field(pattern=r"^[a-zA-Z_]\w{0,60}$")
+    purposes: frozenset[Purpose] = Field(min_length=1)
+
+    def holds(self, purpose: str | None, attributes: Mapping[str, object]) -> bool:
+        """Return whether somebody with *attributes* may be texted for *purpose* as a customer."""
+        value = attributes.get(self.attribute)
+        bought = value is True or (isinstance(value, int | float) and not isinstance(value, bool) and value > 0)
+        return purpose in self.purposes and bought
+
+
 class RetentionRules(Config):
     """
     How long what is known of people is kept (`sms-worker retention`).
@@ -207,6 +230,7 @@ class Policy(Config):
         brands: Who advertises: each marketing text names one.
         hours: When marketing may be sent.
         caps: How often one number may be texted.
+        existing_customers: Marketing of similar products without an opt-in; nobody, unless it is set.
         guard: Against fraud with login codes.
         budgets: What each category may cost: at 80 % it warns, and marketing holds at 100 %.
         retention: How long what is known of people is kept.
@@ -215,6 +239,7 @@ class Policy(Config):
     brands: tuple[Annotated[str, Field(min_length=2, max_length=30)], ...] = ()
     hours: HoursRules = HoursRules()
     caps: CapRules = CapRules()
+    existing_customers: CustomerRule | None = None
     guard: GuardRules = GuardRules()
     budgets: dict[Category, BudgetRule] = Field(default_factory=dict)
     retention: RetentionRules = RetentionRules()
@@ -225,6 +250,8 @@ class Policy(Config):
         told = self.model_dump(mode="json")
         for hours in (told["hours"]["default"], *told["hours"]["countries"].values()):
             hours["days"].sort()  # a set has another order in each process
+        if told["existing_customers"] is not None:
+            told["existing_customers"]["purposes"].sort()
         if told["guard"]["countries"] is not None:
             told["guard"]["countries"].sort()
         return sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:12]

@@ -52,6 +52,13 @@ class ConsentPlace(NamedTuple):
     offset: int
 
 
+class Basis(StrEnum):
+    """Why marketing is allowed (CPCE, art. L34-5)."""
+
+    CONSENT = "consent"
+    EXISTING_CUSTOMER = "existing_customer"
+
+
 @dataclass(frozen=True, slots=True)
 class Send:
     """
@@ -59,9 +66,11 @@ class Send:
 
     Attributes:
         consent: What allowed it, where consent was needed.
+        basis: Why marketing was allowed.
     """
 
     consent: ConsentPlace | None = None
+    basis: Basis | None = None
 
 
 @dataclass(frozen=True, slots=True)
