@@ -21,9 +21,11 @@ from worker.overseeing import Overseer
 from worker.parts.routing import open_router
 from worker.parts.sending import open_senders
 from worker.parts.shared import Shared, Stage, open_shared
+from worker.presence import Announcing
 from worker.records import Place
 from worker.routing.loading import Configuration
 from worker.settings import Intake
+from worker.state.presence import Presence
 from worker.state.upkeep import Upkeep
 from worker.state.waiting import Waiting
 from worker.telemetry import metrics
@@ -65,7 +67,7 @@ class Worker:
         port: Of health and metrics.
     """
 
-    def __init__(self, shared: Shared, stage: Stage) -> None:
+    def __init__(self, shared: Shared, stage: Stage, duties: Duties) -> None:
         settings = shared.configuration.settings
         self._drain_s = settings.drain_s
         self._delivery = settings.delivery.mode.value
@@ -74,7 +76,10 @@ class Worker:
         self._database_answers = True
         self._clock = shared.clock
         self.overseer = Overseer(shared, stage, lambda: self._database_answers)
-        self._operations = shared.operations
+        self._operations, self._reloading = shared.operations, shared.reloading
+        presence = Presence(shared.database)
+        told = _in_words(duties)
+        self._announcing = Announcing(presence, shared.reloading, shared.people.ring, shared.clock, told)
         shared.operations.on_skip.append(self._skip)
         self._guard = LoopGuard(settings.watchdog.blocked_s, tell=self.overseer.tell_all)
         self.port = 0
@@ -92,6 +97,8 @@ class Worker:
             "loop-guard": self._beat,
             "operations": self._operations.run,
             "upkeep": self._keep_up,
+            "reloading": self._reloading.run,
+            "announcing": self._announcing.run,
         }
         ends, stuck, watching = asyncio.Event(), list[Stuck](), list[asyncio.Task[None]]()
 
@@ -123,6 +130,7 @@ class Worker:
                     queue.close()
             for task in tasks:
                 task.cancel()
+        await self._announcing.leave()
         log.info("worker.stopped")
         if stuck:
             raise stuck[0]
@@ -227,6 +235,13 @@ class Worker:
             metrics.child(metrics.HELD_WRITES, name).set(sink.held)
 
 
+def _in_words(duties: Duties) -> str:
+    lanes = "" if set(duties.lanes) == set(Lane) else f" of {', '.join(duties.lanes)}"
+    intakes = "" if set(duties.intakes) == set(Intake) else f" of {', '.join(duties.intakes)}"
+    told = {Role.ROUTER: f"router{intakes}", Role.SENDER: f"sender{lanes}"}
+    return " and ".join(told[role] for role in duties.roles)
+
+
 async def _set_after(before: asyncio.Event, after: asyncio.Event) -> None:
     await before.wait()
     after.set()
@@ -255,9 +270,9 @@ async def open_worker(
             await open_senders(shared, stage, duties.lanes, stack)
         if Role.ROUTER in duties.roles:
             await open_router(shared, stage, duties.intakes, stack)
-        worker = Worker(shared, stage)
+        worker = Worker(shared, stage, duties)
         worker.port = await stack.enter_async_context(
-            open_web(settings.web, worker.readiness, worker.observe, worker.overseer.why)
+            open_web(settings.web, worker.readiness, worker.observe, worker.overseer.why, shared.reloading.details)
         )
         metrics.child(metrics.INFO, __version__, settings.deployment).set(1)
         yield worker

@@ -103,6 +103,10 @@ class Router:
         self._given_up = given_up
         self._ignored: set[str] = set()
 
+    def adopt(self, deciding: Deciding) -> None:
+        """Decide by another routing table from the next batch on."""
+        self._deciding = deciding
+
     async def handle(self, records: Sequence[Record]) -> Awaitable[object]:
         """Deal with a polled batch, in order; what is returned is done when the broker has everything."""
         written = deque[Awaitable[object]]()

@@ -11,7 +11,7 @@ import hashlib
 import json
 import os
 import secrets
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -108,12 +108,45 @@ class KeyRing:
     """
 
     def __init__(self, keys: Mapping[str, bytes], current: str) -> None:
+        self._keys = dict(keys)
         self._ciphers = {name: AESGCM(key) for name, key in keys.items()}
         # Found only with the row's own bytes: a person whose row is gone is forgotten all the same.
         self._unwrapped: dict[tuple[str, bytes, bytes], DataKey] = {}
         self.current = current
         if current not in self._ciphers:
             raise ValueError(f"the current key {current!r} is not among the keys")
+
+    @property
+    def names(self) -> list[str]:
+        """Names of its keys."""
+        return sorted(self._keys)
+
+    def renew(self, keys: Mapping[str, bytes], current: str) -> None:
+        """Take a rotated ring over; what was known stays, as it may be needed until all is wrapped anew."""
+        if current not in keys:
+            raise ValueError(f"the current key {current!r} is not among the keys")
+        self._ciphers |= {name: AESGCM(key) for name, key in keys.items() if self._keys.get(name) != key}
+        self._keys |= keys
+        self.current = current
+
+    def rewrap(self, subject: str, key_id: bytes, ring_key: str, wrapped: bytes) -> bytes:
+        """
+        Return a data key as the current key wraps it.
+
+        Raises:
+            ConfigurationError: The ring lacks the key that wrapped it.
+        """
+        plain = self._plain(subject, key_id, ring_key, wrapped)
+        nonce = os.urandom(NONCE_BYTES)
+        return nonce + self._ciphers[self.current].encrypt(nonce, plain, subject.encode() + key_id)
+
+    def _plain(self, subject: str, key_id: bytes, ring_key: str, wrapped: bytes) -> bytes:
+        cipher = self._ciphers.get(ring_key)
+        if cipher is None:
+            raise ConfigurationError(
+                [Problem("key ring", None, ring_key, "a data key was wrapped by this key; put it back")]
+            )
+        return cipher.decrypt(wrapped[:NONCE_BYTES], wrapped[NONCE_BYTES:], subject.encode() + key_id)
 
     def new_key(self, subject: str) -> tuple[DataKey, bytes]:
         """Return a fresh data key for *subject*, and how it rests in the database."""
@@ -133,12 +166,7 @@ class KeyRing:
         place = (subject, key_id, wrapped)
         if (cached := self._unwrapped.get(place)) is not None:
             return cached
-        cipher = self._ciphers.get(ring_key)
-        if cipher is None:
-            raise ConfigurationError(
-                [Problem("key ring", None, ring_key, "a data key was wrapped by this key; put it back")]
-            )
-        plain = cipher.decrypt(wrapped[:NONCE_BYTES], wrapped[NONCE_BYTES:], subject.encode() + key_id)
+        plain = self._plain(subject, key_id, ring_key, wrapped)
         if len(self._unwrapped) >= MOST_UNWRAPPED:
             self._unwrapped.clear()
         key = self._unwrapped[place] = DataKey(subject, key_id, AESGCM(plain))
@@ -160,15 +188,67 @@ def load_key_ring(path: Path, *, create: bool) -> KeyRing:
             "keys": {"development": base64.b64encode(secrets.token_bytes(32)).decode()},
         }
         _write_secret(path, json.dumps(content, indent=2))
+    return KeyRing(*read_key_ring(path))
+
+
+def read_key_ring(path: Path) -> tuple[dict[str, bytes], str]:
+    """
+    Return the keys of a ring's file by name, and the current one's name.
+
+    Raises:
+        ConfigurationError: It is missing, or it does not read.
+    """
     try:
         content = json.loads(path.read_text())
-        return KeyRing({name: base64.b64decode(key) for name, key in content["keys"].items()}, content["current"])
+        keys, current = {name: base64.b64decode(key) for name, key in content["keys"].items()}, content["current"]
+        KeyRing(keys, current)  # which says what is wrong with them
     except FileNotFoundError as error:
         message = "no such file; production needs a key ring: see docs/configuration.md"
         raise ConfigurationError([Problem(str(path), None, "", message)]) from error
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         message = 'expected {"current": NAME, "keys": {NAME: 32 bytes in base64}}'
         raise ConfigurationError([Problem(str(path), None, "", message)]) from error
+    return keys, current
+
+
+def add_ring_key(path: Path, name: str) -> None:
+    """
+    Add a fresh key to the ring's file and make it the current one; the others stay.
+
+    Raises:
+        ConfigurationError: The name is taken, or the file cannot be written.
+    """
+    content = json.loads(path.read_text())
+    if name in content["keys"]:
+        raise ConfigurationError([Problem(str(path), None, f"keys.{name}", "is there already; give another name")])
+    content["keys"][name] = base64.b64encode(secrets.token_bytes(KEY_BYTES)).decode()
+    _replace_secret(path, json.dumps({**content, "current": name}, indent=2))
+
+
+def drop_ring_keys(path: Path, keep: Collection[str]) -> list[str]:
+    """Take keys out of the ring's file that are neither current nor in *keep*; return their names."""
+    content = json.loads(path.read_text())
+    dropped = sorted(set(content["keys"]) - {*keep, content["current"]})
+    if dropped:
+        kept = {name: key for name, key in content["keys"].items() if name not in dropped}
+        _replace_secret(path, json.dumps({**content, "keys": kept}, indent=2))
+    return dropped
+
+
+def _replace_secret(path: Path, text: str) -> None:
+    """Replace the file whole or not at all."""
+    made = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
+    try:
+        descriptor = os.open(made, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(descriptor, "w") as file:
+            file.write(text + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+        made.replace(path)
+    except OSError as error:
+        made.unlink(missing_ok=True)
+        told = f"cannot be written: {error.strerror}; put the new key there yourself, and say --rewrap-only"
+        raise ConfigurationError([Problem(str(path), None, "", told)]) from error
 
 
 def load_pepper(path: Path, *, create: bool) -> Pepper:

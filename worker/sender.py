@@ -85,6 +85,10 @@ class Sender:
         self._floods = floods
         self._clock = clock
 
+    def adopt(self, checking: Checking) -> None:
+        """Check by other rules from now on; what is under way ends by those it began with."""
+        self._checking = checking
+
     async def handle(self, record: Record) -> None:
         """Deal with one record of a lane; return when what came of it is durable. `Stopping` leaves it unfinished."""
         message = None
@@ -115,8 +119,9 @@ class Sender:
         found = await self._lookup.find(message)
         if found.entry and found.entry.is_settled and found.entry.fingerprint == message.event.fingerprint:
             return found.entry.outcome or b""
-        checked = self._checking.check(message, found.known, self._clock.now())
-        return await self._handovers[message.category].deliver(self._plan(message, checked, origin))
+        checking = self._checking
+        checked = checking.check(message, found.known, self._clock.now())
+        return await self._handovers[message.category].deliver(self._plan(message, checking, checked, origin))
 
     async def _publish(self, message: Message, payload: bytes) -> str | None:
         """Publish an outcome and count it; return its kind, or None if there is nothing to tell."""
@@ -128,13 +133,13 @@ class Sender:
         metrics.child(metrics.OUTCOMES, message.category, message.lane, told["outcome"], told.get("reason", "")).inc()
         return str(told["outcome"])
 
-    def _plan(self, message: Message, checked: Checked, origin: Place) -> Plan:
+    def _plan(self, message: Message, checking: Checking, checked: Checked, origin: Place) -> Plan:
         text, number = checked.text, checked.number
         marketing = message.category is Category.MARKETING
         sms = Sms(number.e164, text.body, text.sender, marketing) if text and number else None
 
         def outcome(kind: OutcomeKind, reason: Reason | None, submitted: Submitted | None, verdict: Verdict) -> bytes:
-            facts = self._facts(message, checked, submitted, verdict, origin, kind, reason)
+            facts = self._facts(message, checking, checked, submitted, verdict, origin, kind, reason)
             return self._outcomes.payload(message, kind, reason, facts, self._clock.now())
 
         return Plan(
@@ -142,7 +147,7 @@ class Sender:
             fingerprint=message.event.fingerprint,
             lane=message.lane,
             person=checked.person,
-            purpose=self._checking.template(message).purpose if marketing and sms else None,
+            purpose=checking.template(message).purpose if marketing and sms else None,
             encoding=text.segmentation.encoding if text else "",
             segments=text.segmentation.segments if text else 0,
             category=message.category,
@@ -155,10 +160,10 @@ class Sender:
             step=message.step,
             unless=message.unless,
             replayed=message.replays > 0,
-            resend=self._checking.resends(message),
+            resend=checking.resends(message),
             deferral=lambda verdict: self._deferral(message, verdict),
             try_again_s=self._try_again_s(message),
-            limits=self._checking.limits(message, checked),
+            limits=checking.limits(message, checked),
         )
 
     def _try_again_s(self, message: Message) -> float:
@@ -183,6 +188,7 @@ class Sender:
     def _facts(
         self,
         message: Message,
+        checking: Checking,
         checked: Checked,
         submitted: Submitted | None,
         verdict: Verdict,
@@ -192,8 +198,8 @@ class Sender:
     ) -> Facts:
         text, handover = checked.text, self._handovers[message.category]
         return Facts(
-            template_version=self._checking.version(message),
-            policy_version=self._checking.policy_version,
+            template_version=checking.version(message),
+            policy_version=checking.policy_version,
             check=CHECK_OF[reason] if reason is not None else None,
             consent=verdict.consent._asdict() if isinstance(verdict, Send) and verdict.consent else None,
             basis=verdict.basis if isinstance(verdict, Send) else None,

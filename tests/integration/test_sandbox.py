@@ -25,7 +25,7 @@ async def sandbox(behaviour: Behaviour | None = None, login: str = "me", **chang
     async with open_sandbox(provider, "127.0.0.1", 0) as port:
         url = f"http://127.0.0.1:{port}"
         its = account(base_url=f"{url}/v1/public", http_deadline_s=1, **changes)
-        async with open_octopush(its, login, SecretStr("key")) as client, aiohttp.ClientSession(url) as raw:
+        async with open_octopush(its, (login, SecretStr("key"))) as client, aiohttp.ClientSession(url) as raw:
             yield provider, client, raw
 
 
@@ -66,7 +66,7 @@ async def test_a_number_asks_for_its_fault(to: str, answer: str, reason: str) ->
 
 async def test_a_refused_connection_is_the_one_failure_that_proves_nothing_was_sent() -> None:
     its = account(base_url=f"http://127.0.0.1:{free_port()}/v1/public", http_deadline_s=1)
-    async with open_octopush(its, "me", SecretStr("key")) as client:
+    async with open_octopush(its, ("me", SecretStr("key"))) as client:
         got = await client.send(sms(), "m-1")
 
     assert (got.answer, got.reason) == (Answer.NOT_SENT, ProviderReason.CONNECT_FAILED)
@@ -85,7 +85,7 @@ async def test_an_answer_that_arrives_in_pieces_is_read_whole() -> None:
 
     server = await asyncio.start_server(dripping, "127.0.0.1", 0)
     its = account(base_url=f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}", http_deadline_s=2)
-    async with server, open_octopush(its, "me", SecretStr("key")) as client:
+    async with server, open_octopush(its, ("me", SecretStr("key"))) as client:
         got = await client.send(sms(), "m-1")
 
     assert got.reason is ProviderReason.NO_CREDIT

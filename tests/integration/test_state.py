@@ -385,7 +385,7 @@ async def test_what_is_over_is_forgotten_and_nothing_else(database: Database) ->
 
     deleted = await upkeep.run_once(builders.NOW)
 
-    others = dict.fromkeys(("skips", "cancellations", "code_numbers", "guards", "tallies"), 0)
+    others = dict.fromkeys(("skips", "cancellations", "code_numbers", "guards", "tallies", "processes"), 0)
     assert deleted == {"person_keys": 1, "handled_letters": 1, "seen_events": 1, **others}
     assert set(await people.load(["day:2026-10-01", "day:2026-11-23", "somebody"])) == {"day:2026-11-23", "somebody"}
     assert await operating.handled("sms.router.dlq", 0) == {2: 1}

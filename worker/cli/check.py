@@ -56,6 +56,7 @@ def check(
             f"{routes} routes, {len(loaded.templates.by_id)} templates, {len(loaded.accounts.accounts)} accounts: all good",
             err=True,
         )
+        typer.echo("the pepper is never rotated: every STOP is filed under it; back it up with the key ring", err=True)
     if strict and loaded.warnings:
         raise typer.Exit(3)
 

@@ -9,12 +9,14 @@ from worker import __version__
 from worker.cli import (
     cancel,
     check,
+    config,
     consent,
     dead_letters,
     demo,
     explain,
     find,
     guard,
+    keys,
     lint_text,
     numbers,
     outcomes,
@@ -63,6 +65,8 @@ app.add_typer(dead_letters.app, name="dead-letters")
 app.add_typer(outcomes.app, name="outcomes")
 app.add_typer(consent.app, name="consent")
 app.add_typer(person.app, name="person")
+app.add_typer(config.app, name="config")
+app.add_typer(keys.app, name="keys")
 app.add_typer(numbers.app, name="numbers")
 app.add_typer(guard.app, name="guard")
 app.add_typer(suppress.app, name="suppress")

@@ -74,7 +74,7 @@ async def _clean(
         typer.echo(f"{count} numbers to look up at {name}; cost: {cost}{'' if yes else '; --yes does it'}", err=True)
         if not yes:
             return None
-        lines = await stack.enter_async_context(open_lines(its, *its.credentials.read(name)))
+        lines = await stack.enter_async_context(open_lines(its, its.credentials.read(name)))
         return await _look_up(tools, hygiene, lines, older_than, count)
 
 

@@ -65,5 +65,5 @@ def _cost(text: Text, submitted: Submitted) -> str:
 
 
 async def _send(name: str, account: Account, sms: Sms) -> Submitted:
-    async with open_octopush(account, *account.credentials.read(name)) as octopush:
+    async with open_octopush(account, account.credentials.read(name)) as octopush:
         return await octopush.send(sms, f"test-{uuid.uuid4()}")

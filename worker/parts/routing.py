@@ -13,6 +13,7 @@ from worker.records import Record
 from worker.replaying.returning import ReplayRouter
 from worker.router import GivingUp, Router
 from worker.routing.deciding import Deciding
+from worker.routing.loading import Configuration
 from worker.settings import Intake
 from worker.state.batching import hold_until_back
 from worker.state.guarding import Guarding
@@ -74,9 +75,13 @@ def _replay_router(shared: Shared, projector: Projector, sink: Sink) -> ReplayRo
 def _router(shared: Shared, name: str, intake: Intake, projector: Projector, sink: Sink, given_up: GivingUp) -> Router:
     settings = shared.configuration.settings
     inputs = {topic.name: topic for topic in settings.intakes[intake].topics}
-    return Router(
+
+    def deciding(configuration: Configuration) -> Deciding:
+        return Deciding(intake, settings.deployment, inputs, configuration.table, shared.pepper)
+
+    router = Router(
         name,
-        Deciding(intake, settings.deployment, inputs, shared.configuration.table, shared.pepper),
+        deciding(shared.reloading.configuration),
         HoldingPeople(shared.people),
         HoldingProjector(projector),
         HoldingMemory(SeenEvents(shared.database), Guarding(shared.database)),
@@ -87,6 +92,8 @@ def _router(shared: Shared, name: str, intake: Intake, projector: Projector, sin
         shared.clock,
         given_up,
     )
+    shared.reloading.adopters.append(lambda configuration: router.adopt(deciding(configuration)))
+    return router
 
 
 def noting_skips(shared: Shared, handle: Handle) -> Handle:

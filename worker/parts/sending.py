@@ -1,5 +1,6 @@
 """The sender's parts: accounts that several lanes share, a sender for each lane, and the mover."""
 
+import asyncio
 import itertools
 import uuid
 from collections.abc import Awaitable, Callable, Collection
@@ -13,6 +14,7 @@ from worker.delivery.attempts import Attempts
 from worker.delivery.handover import Handover
 from worker.delivery.queue import FenceQueue
 from worker.delivery.verdicts import Provider
+from worker.errors import ConfigurationError
 from worker.floods import Floods, template_scope
 from worker.kafka.clients import make_producer
 from worker.kafka.keyed import KeyedRunner
@@ -25,6 +27,7 @@ from worker.policy.checking import Checking
 from worker.providers.octopush import open_octopush
 from worker.providers.simulation import Simulation
 from worker.records import Record
+from worker.routing.loading import Configuration
 from worker.sender import Sender
 from worker.settings import DeliveryMode
 from worker.state.batching import hold_until_back
@@ -32,6 +35,7 @@ from worker.state.fence import FenceStore
 from worker.state.holding import HoldingPeople, HoldingWaiting
 from worker.state.hygiene import Hygiene
 from worker.state.lookup import BatchedLookup
+from worker.state.presence import Presence
 from worker.state.settling import BatchedSettler
 from worker.state.spending import Spending
 from worker.state.waiting import Waiting
@@ -48,21 +52,23 @@ async def open_senders(shared: Shared, stage: Stage, lanes: Collection[Lane], st
     settler = BatchedSettler(shared.database, Hygiene(shared.database, shared.people))
     stage.services |= {"lookup": lookup.run, "settler": settler.run}
     handovers = await _open_accounts(shared, stage, settler, stack)
-    checking = Checking.of(
-        configuration,
-        shared.pepper,
-        lambda template: shared.operations.flood(template_scope(template)) is not None,
-    )
+
+    def checks(configuration: Configuration) -> Checking:
+        holds = lambda template: shared.operations.flood(template_scope(template)) is not None  # noqa: E731
+        return Checking.of(configuration, shared.pepper, holds)
+
+    checking = checks(configuration)
     holds = hold_until_back("floods").wraps(shared.operating.hold)
     floods = Floods(holds, lambda scope: shared.operations.flood(scope) is not None)
     shared.operations.on_flood.append(floods.forget)
-    queues = {queue.name: queue for queue in stage.queues}
+    queues, senders = {queue.name: queue for queue in stage.queues}, list[Sender]()
     for lane in lanes:
         name, topics = f"sender-{lane}", shared.topics
         sink = stage.sinks[name] = await stack.enter_async_context(open_sink(make_producer(settings.kafka)))
         people, letters_topic = HoldingPeople(shared.people), topics.lane_dead_letters(lane)
         letters = LaneLetters(lane, letters_topic, people, sink, shared.outcomes, shared.pepper, shared.clock)
         sender = Sender(lookup, checking, handovers, sink, shared.outcomes, letters, floods, shared.clock)
+        senders.append(sender)
         due, urgent = topics.lane_due(lane), lane is Lane.URGENT
         stage.queue_of[name] = queues[account_of(lane, configuration.accounts)]
         stage.runners[name] = KeyedRunner(
@@ -72,7 +78,16 @@ async def open_senders(shared: Shared, stage: Stage, lanes: Collection[Lane], st
             revoke_drain_s=URGENT_DRAIN_S if urgent else DRAIN_S,
             commit_every_s=settings.kafka.commit_every_s,
         )
-    stage.services["budgets"] = Spending(shared.database, checking.budgets, shared.clock).run
+    spending = Spending(shared.database, checking.budgets, shared.clock)
+    stage.services["budgets"] = spending.run
+
+    def adopt(configuration: Configuration) -> None:
+        new = checks(configuration)
+        spending.budgets = new.budgets
+        for sender in senders:
+            sender.adopt(new)
+
+    shared.reloading.adopters.append(adopt)
     waiting = HoldingWaiting(Waiting(shared.database))
     for lane in lanes:  # each by itself: codes that are due never wait for offers
         mover = Mover(lane, waiting, stage.sinks[f"sender-{lane}"], shared.topics, shared.clock)
@@ -146,14 +161,35 @@ async def _open_accounts(
         account = accounts.accounts[name]
         await others.open_account(name)
         queue = FenceQueue(name, account, reserved if name == urgent else others, clock)
-        provider = await _open_provider(name, account, settings.delivery.mode, stack)
+        provider = await _open_provider(shared, name, account, stack)
         opened[name] = Handover(holders, queue, Attempts(name, account, provider, clock, hold), settler, clock)
         stage.queues.append(queue)
         stage.services[f"fence-{name}"] = queue.run
     return {category: opened[accounts.of(category)[0]] for category in Category}
 
 
-async def _open_provider(name: str, account: Account, mode: DeliveryMode, stack: AsyncExitStack) -> Provider:
-    if mode is DeliveryMode.SIMULATE:
+async def _open_provider(shared: Shared, name: str, account: Account, stack: AsyncExitStack) -> Provider:
+    if shared.configuration.settings.delivery.mode is DeliveryMode.SIMULATE:
         return Simulation()
-    return await stack.enter_async_context(open_octopush(account, *account.credentials.read(name)))
+    used = account.credentials.read(name)
+    provider = await stack.enter_async_context(open_octopush(account, used))
+    presence = Presence(shared.database)
+    await presence.note_api_key(name, shared.pepper.name("api-key", used[1].get_secret_value()))
+
+    async def renew() -> None:
+        """Take a rotated key over; a file that is away, or empty, changes nothing."""
+        nonlocal used
+        try:
+            now = await asyncio.to_thread(account.credentials.read, name)
+        except ConfigurationError as error:
+            log.warning("credentials.unreadable", account=name, error=str(error))
+            return
+        if now != used:
+            used = now
+            provider.renew(now)
+            log.info("credentials.renewed", account=name)
+            key = shared.pepper.name("api-key", now[1].get_secret_value())
+            await hold_until_back("api-key")(presence.note_api_key, name, key)
+
+    shared.reloading.watchers.append(renew)
+    return provider

@@ -13,6 +13,7 @@ from worker.kafka.keyed import KeyedRunner
 from worker.kafka.sink import Sink
 from worker.kafka.source import Source
 from worker.operations import Operations
+from worker.reloading import Reloading
 from worker.results import Outcomes
 from worker.routing.loading import Configuration
 from worker.sealing import Pepper, load_key_ring, load_pepper
@@ -60,6 +61,7 @@ class Shared:
         clock: Whose time of day is the database's.
         operating: Where is written what operators asked for.
         operations: The same, as this process last heard.
+        reloading: Tells who must know when the configuration changes.
     """
 
     configuration: Configuration
@@ -71,6 +73,7 @@ class Shared:
     topics: Topics
     operating: Operating
     operations: Operations
+    reloading: Reloading
 
 
 async def open_shared(configuration: Configuration, clock: Clock, stack: AsyncExitStack) -> Shared:
@@ -89,7 +92,8 @@ async def open_shared(configuration: Configuration, clock: Clock, stack: AsyncEx
     operations = Operations(operating, told)
     await operations.hear()
     people = People(database, ring)
-    return Shared(configuration, told, pepper, database, people, outcomes, topics, operating, operations)
+    reloading = Reloading(configuration, ring, told)
+    return Shared(configuration, told, pepper, database, people, outcomes, topics, operating, operations, reloading)
 
 
 def source_maker(

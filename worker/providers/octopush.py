@@ -22,6 +22,7 @@ from worker.delivery.ledger import Answer
 from worker.delivery.verdicts import Line, ProviderReason, Sms, Submitted
 from worker.errors import DeadLetterReason, LookUpFailed
 
+Credentials = tuple[str, SecretStr]  # login and key
 MAX_ANSWER_BYTES, MAX_LINES_BYTES = 64 * 1024, 1024 * 1024
 LOOK_UP_DEADLINE_S = 60.0  # registers abroad are asked one by one
 LONG_HOLD_S, RATE_HOLD_S = 30.0, 2.0
@@ -75,10 +76,15 @@ class Octopush:
 
     name = "octopush"
 
-    def __init__(self, session: aiohttp.ClientSession, account: Account) -> None:
+    def __init__(self, session: aiohttp.ClientSession, account: Account, credentials: Credentials) -> None:
         self._session = session
         self._url = account.base_url.rstrip("/") + "/sms-campaign/send"
         self._simulation_mode = account.simulation_mode
+        self.renew(credentials)
+
+    def renew(self, credentials: Credentials) -> None:
+        """Use other *credentials* from the next request on."""
+        self._headers = _named(credentials)
 
     async def send(self, sms: Sms, ref: str) -> Submitted:
         """Submit *sms*; one recipient a request, so that a ticket is a message."""
@@ -95,7 +101,7 @@ class Octopush:
             }
         )
         try:
-            async with self._session.post(self._url, data=body) as response:
+            async with self._session.post(self._url, data=body, headers=self._headers) as response:
                 return classify(response.status, response.headers, await _read(response))
         except aiohttp.ClientConnectorError as error:
             return _not_connected(error)
@@ -113,8 +119,9 @@ class Octopush:
 class OctopushLines:
     """Home register look-ups at Octopush (`hlr-request`); opened by `open_lines`."""
 
-    def __init__(self, session: aiohttp.ClientSession, account: Account) -> None:
+    def __init__(self, session: aiohttp.ClientSession, account: Account, credentials: Credentials) -> None:
         self._session = session
+        self._headers = _named(credentials)
         self._url = account.base_url.rstrip("/") + "/contact/hlr-request"
         self._simulation_mode = account.simulation_mode
 
@@ -127,7 +134,7 @@ class OctopushLines:
         """
         body = orjson.dumps({"phone_numbers": list(numbers), "simulation_mode": self._simulation_mode})
         try:
-            async with self._session.post(self._url, data=body) as response:
+            async with self._session.post(self._url, data=body, headers=self._headers) as response:
                 status, content = response.status, await _read(response, MAX_LINES_BYTES)
         except (aiohttp.ClientError, TimeoutError) as error:
             raise LookUpFailed(f"octopush does not answer a look-up: {type(error).__name__}") from error
@@ -152,6 +159,11 @@ def line_of(row: Mapping[str, Any]) -> Line:
     if row.get("status") == "invalid":
         return Line.DEAD
     return Line.LIVE if row.get("status") == "valid" and row.get("line_status") == "live" else Line.UNDECIDED
+
+
+def _named(credentials: Credentials) -> dict[str, str]:
+    login, key = credentials
+    return {"api-login": login, "api-key": key.get_secret_value()}
 
 
 async def _read(response: aiohttp.ClientResponse, most: int = MAX_ANSWER_BYTES) -> bytes:
@@ -230,29 +242,22 @@ def _not_connected(error: aiohttp.ClientConnectorError) -> Submitted:
 
 
 @asynccontextmanager
-async def open_octopush(account: Account, login: str, key: SecretStr) -> AsyncIterator[Octopush]:
+async def open_octopush(account: Account, credentials: Credentials) -> AsyncIterator[Octopush]:
     """Open the account's connections; they close when the block ends."""
-    async with _session(account, login, key, account.http_deadline_s) as session:
-        yield Octopush(session, account)
+    async with _session(account, account.http_deadline_s) as session:
+        yield Octopush(session, account, credentials)
 
 
 @asynccontextmanager
-async def open_lines(account: Account, login: str, key: SecretStr) -> AsyncIterator[OctopushLines]:
+async def open_lines(account: Account, credentials: Credentials) -> AsyncIterator[OctopushLines]:
     """Open what looks numbers up; it closes when the block ends."""
-    async with _session(account, login, key, LOOK_UP_DEADLINE_S) as session:
-        yield OctopushLines(session, account)
+    async with _session(account, LOOK_UP_DEADLINE_S) as session:
+        yield OctopushLines(session, account, credentials)
 
 
 @asynccontextmanager
-async def _session(
-    account: Account, login: str, key: SecretStr, deadline_s: float
-) -> AsyncIterator[aiohttp.ClientSession]:
-    headers = {
-        "api-login": login,
-        "api-key": key.get_secret_value(),
-        "Content-Type": "application/json",
-        "cache-control": "no-cache",
-    }
+async def _session(account: Account, deadline_s: float) -> AsyncIterator[aiohttp.ClientSession]:
+    headers = {"Content-Type": "application/json", "cache-control": "no-cache"}
     timeout = aiohttp.ClientTimeout(total=deadline_s, connect=deadline_s / 2)
     connector = aiohttp.TCPConnector(limit=account.max_in_flight, keepalive_timeout=30)
     async with aiohttp.ClientSession(

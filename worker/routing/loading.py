@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from hashlib import sha256
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -25,6 +26,8 @@ class Configuration:
 
     Attributes:
         warnings: What is unwise, but no mistake.
+        folder: Where it stands.
+        hash: Of all that stands there, byte for byte.
     """
 
     settings: Settings
@@ -33,6 +36,8 @@ class Configuration:
     accounts: Accounts
     policy: Policy = field(default_factory=Policy)
     warnings: list[Problem] = field(default_factory=list)
+    folder: Path | None = None
+    hash: str = ""
 
 
 def load_configuration(folder: Path, **overrides: Any) -> Configuration:
@@ -47,6 +52,7 @@ def load_configuration(folder: Path, **overrides: Any) -> Configuration:
         message = f"is no folder; --config names the folder of {named}"
         raise ConfigurationError([Problem(str(folder), None, "", message)])
     problems: list[Problem] = []
+    content = content_hash(folder)
     settings = _try(problems, lambda: load_settings(folder / "worker.yaml", **overrides))
     templates = _try(problems, lambda: load_templates(folder / "templates"))
     routes = folder / "routes.yaml"
@@ -62,7 +68,16 @@ def load_configuration(folder: Path, **overrides: Any) -> Configuration:
     found = check(settings, load_yaml(folder / "worker.yaml"), table, templates, accounts, policy, policy_file)
     if mistakes := [problem for problem in found if not problem.warning]:
         raise ConfigurationError(mistakes)
-    return Configuration(settings, templates, table, accounts, policy, found)
+    return Configuration(settings, templates, table, accounts, policy, found, folder, content)
+
+
+def content_hash(folder: Path) -> str:
+    """Return the hash of every configuration file's name and bytes."""
+    digest = sha256()
+    for path in sorted([*folder.glob("*.yaml"), *(folder / "templates").glob("*.yaml")]):
+        content = path.read_bytes()
+        digest.update(f"{path.relative_to(folder)}\x1f{len(content)}\x1f".encode() + content)
+    return digest.hexdigest()[:12]
 
 
 def _try(problems: list[Problem], load: Callable[[], T]) -> T | None:

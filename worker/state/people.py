@@ -28,11 +28,16 @@ def batched(subjects: list[str], most: int) -> Iterator[list[str]]:
 
 
 class People:
-    """Looks people up, many at a time."""
+    """
+    Looks people up, many at a time.
+
+    Attributes:
+        ring: That wraps their data keys.
+    """
 
     def __init__(self, database: Database, ring: KeyRing) -> None:
         self._database = database
-        self._ring = ring
+        self.ring = ring
 
     async def load(self, subjects: Iterable[str], *, create_keys: bool = False) -> dict[str, Known]:
         """
@@ -58,7 +63,7 @@ class People:
         """Return what is known; who has no key gets one that is written nowhere, for whoever only wants to know."""
         wanted = set(subjects)
         known = await self.load(wanted)
-        return known | {subject: Known(self._ring.new_key(subject)[0]) for subject in wanted - known.keys()}
+        return known | {subject: Known(self.ring.new_key(subject)[0]) for subject in wanted - known.keys()}
 
     async def read(self, connection: AsyncConnection, subjects: Iterable[str]) -> dict[str, Known]:
         """Return what is known under each of *subjects*."""
@@ -71,12 +76,12 @@ class People:
         statement = insert(person_keys).values(created_at=db_now()).on_conflict_do_nothing()
         rows = []
         for subject in sorted(subjects):
-            key, wrapped = self._ring.new_key(subject)
-            rows.append({"subject": subject, "key_id": key.key_id, "ring_key": self._ring.current, "wrapped": wrapped})
+            key, wrapped = self.ring.new_key(subject)
+            rows.append({"subject": subject, "key_id": key.key_id, "ring_key": self.ring.current, "wrapped": wrapped})
         await connection.execute(statement, rows)
 
     def _known(self, row: Any) -> Known:
-        key = self._ring.unwrap(row.subject, row.key_id, row.ring_key, row.wrapped)
+        key = self.ring.unwrap(row.subject, row.key_id, row.ring_key, row.wrapped)
         if row.sealed is None:
             return Known(key)
         try:

@@ -16,18 +16,23 @@ EVERY_S = 10.0
 
 
 class Spending:
-    """Tells how budgets stand; every process does, as the sums are everybody's."""
+    """
+    Tells how budgets stand; every process does, as the sums are everybody's.
+
+    Attributes:
+        budgets: That are kept.
+    """
 
     def __init__(self, database: Database, budgets: Collection[Budget], clock: Clock) -> None:
         self._database = database
-        self._budgets = budgets
+        self.budgets = budgets
         self._clock = clock
         self._warned: set[tuple[str, str]] = set()
 
     async def run(self) -> None:
         """Tell for ever; belongs into a TaskGroup."""
         while True:
-            if self._budgets:
+            if self.budgets:
                 await hold_until_back("budgets")(self.tell)
             await self._clock.sleep(EVERY_S)
 
@@ -40,9 +45,9 @@ class Spending:
         """
         now = self._clock.now().timestamp()
         async with self._database.reading() as connection:
-            wanted = {name for one in self._budgets for name in names(one.account, now)}
+            wanted = {name for one in self.budgets for name in names(one.account, now)}
             spent = await read_sums(connection, wanted)
-        for one in self._budgets:
+        for one in self.budgets:
             for period, share in one.shares(spent, now).items():
                 metrics.BUDGET_SHARE.labels(one.account, period).set(share)
                 self._warn(one, period, share, now)

@@ -15,6 +15,7 @@ from worker.state.tables import (
     guards,
     handled_letters,
     person_keys,
+    processes,
     seen_events,
     skips,
     tallies,
@@ -51,6 +52,7 @@ class Upkeep:
             cancellations: cancellations.c.at < db_now() - SEEN_S,
             skips: skips.c.at < db_now() - RECORDS_S,
             seen_events: seen_events.c.recorded_at < db_now() - SEEN_S,
+            processes: processes.c.seen_at < db_now() - DAY_S,
             code_numbers: code_numbers.c.at < db_now() - 2 * DAY_S,
             guards: sa.and_(guards.c.blocked_until < db_now() - DAY_S, guards.c.allowed_until < db_now() - DAY_S),
             # Sums of money name their day or month, and are few: they stay.

@@ -87,6 +87,16 @@ DEAD_NUMBERS = Counter(
 )
 FENCE_QUEUE = Gauge("sms_fence_queue", "Messages waiting for the fence.", ["account"])
 
+RELOADS = Counter(
+    "sms_config_reloads_total", "Times the configuration's folder had changed, by what came of it.", ["result"]
+)
+CONFIGURATION = Gauge(
+    "sms_config_info", "1, with the hash of the configuration that this process runs.", ["configuration"]
+)
+CONFIGURATION_REFUSED = Gauge("sms_config_refused", "1 while what stands in the folder is not what this process runs.")
+KEY_AGE_S = Gauge(
+    "sms_key_age_seconds", "Age of a key in use: of the ring that wraps data keys, or of an account.", ["kind", "name"]
+)
 LAG = Gauge("sms_lag_records", "Records not read or not finished.", ["source", "topic"])
 OLDEST_S = Gauge(
     "sms_oldest_unfinished_seconds", "For how long the oldest unfinished record has kept its partition.", ["source"]

@@ -11,10 +11,13 @@ from worker.errors import ConfigurationError, Problem
 from worker.settings import WebSettings
 
 Readiness = Callable[[], Mapping[str, bool]]
+Details = Callable[[], Mapping[str, Any]]
 WhyStuck = Callable[[], list[dict[str, Any]]]
 
 
-def _application(ready: Readiness, before_scrape: Callable[[], None], why: WhyStuck) -> web.Application:
+def _application(
+    ready: Readiness, before_scrape: Callable[[], None], why: WhyStuck, details: Details
+) -> web.Application:
     async def metrics(_: web.Request) -> web.Response:
         before_scrape()
         return web.Response(body=generate_latest(), headers={"Content-Type": CONTENT_TYPE_LATEST})
@@ -25,7 +28,7 @@ def _application(ready: Readiness, before_scrape: Callable[[], None], why: WhySt
     async def readyz(_: web.Request) -> web.Response:
         parts = dict(ready())
         return web.json_response(
-            {"ready": all(parts.values()), "parts": parts}, status=200 if all(parts.values()) else 503
+            {"ready": all(parts.values()), "parts": parts, **details()}, status=200 if all(parts.values()) else 503
         )
 
     async def why_stuck(_: web.Request) -> web.Response:
@@ -39,7 +42,7 @@ def _application(ready: Readiness, before_scrape: Callable[[], None], why: WhySt
 
 @asynccontextmanager
 async def open_web(
-    settings: WebSettings, ready: Readiness, before_scrape: Callable[[], None], why: WhyStuck
+    settings: WebSettings, ready: Readiness, before_scrape: Callable[[], None], why: WhyStuck, details: Details
 ) -> AsyncIterator[int]:
     """
     Listen until the block ends; gives the port, which is a free one for port 0.
@@ -47,7 +50,7 @@ async def open_web(
     Raises:
         ConfigurationError: Somebody else listens there.
     """
-    runner = web.AppRunner(_application(ready, before_scrape, why), access_log=None, shutdown_timeout=1)
+    runner = web.AppRunner(_application(ready, before_scrape, why, details), access_log=None, shutdown_timeout=1)
     await runner.setup()
     try:
         site = web.TCPSite(runner, settings.host, settings.port)
