@@ -48,6 +48,7 @@ class Message(Contract):
         expires_at: The event's time, or `not_before`, plus the template's time to live; not sent later.
         not_before: By its route's `delay` or `at`; not sent earlier.
         unless: Keyed hashes of the events that make it pointless.
+        about: Keyed hash of what people ask for it by: an order's number, an appointment's.
         unresolved: Why the router could not decide (`unknown_contact`); its route's condition is asked again.
         step: How often it has been deferred.
         waiting_for: Why it was deferred last, and `waiting_since` since when for this reason.
@@ -67,6 +68,7 @@ class Message(Contract):
     expires_at: Time
     not_before: Time | None = None
     unless: tuple[str, ...] = Field(default=(), max_length=20)
+    about: str | None = None
     unresolved: str | None = None
     step: int = Field(default=0, ge=0)
     waiting_for: str | None = None

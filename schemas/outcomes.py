@@ -48,6 +48,7 @@ class OutcomeData(Contract):
     Attributes:
         reason: A code from a closed list, where the outcome is not `accepted`.
         recipient: Keyed hash, the same for every outcome of one person under one reference.
+        about: Keyed hash of the order, appointment or cart that it is about.
         country: ISO 3166 of the number, where it is known.
         template_version: Hash of the template's content.
         policy_version: Hash of policy.yaml's content.
@@ -77,6 +78,7 @@ class OutcomeData(Contract):
     category: Category | None = None
     lane: Lane | None = None
     recipient: str | None = None
+    about: str | None = None
     country: str | None = None
     provider: str | None = None
     account: str | None = None

@@ -13,12 +13,12 @@ from schemas.contract import Contract
 from schemas.events import EVENTS
 from schemas.events.contact import ContactUpdated
 from schemas.messages import Message
-from worker.errors import ConfigurationError, PermanentError, Problem
+from worker.errors import ConfigurationError, Problem
 from worker.people import Contact, Known
-from worker.policy.checking import Checking
+from worker.policy.checking import Checked, Checking
 from worker.policy.consent import Act, DatedAct, check_consent
 from worker.policy.number import Number, parse_number
-from worker.policy.verdicts import Defer, Refuse
+from worker.policy.verdicts import Refuse, Send, Verdict
 from worker.records import Record
 from worker.routing.deciding import Deciding, GivenUp, Ignored, Projected, Routed, Unrouted
 from worker.routing.decoding import BadEvent, first_error
@@ -26,25 +26,10 @@ from worker.routing.loading import Configuration
 from worker.routing.table import nearest
 from worker.sealing import KeyRing, Pepper
 from worker.settings import Intake, TopicSettings
+from worker.sources import Sources
+from worker.steps import ExplainedMessage, Fence, Step, explain_message, place_of
 
 TOPIC = "explained"
-
-
-@dataclass(frozen=True)
-class ExplainedMessage:
-    """A message that the event would become, check by check, up to its text or its refusal."""
-
-    message_id: str
-    route: str
-    template: str
-    lane: str
-    outcome: str
-    reason: str | None
-    steps: list[tuple[str, str]]
-    sender: str | None = None
-    text: str | None = None
-    encoding: str | None = None
-    segments: int | None = None
 
 
 @dataclass(frozen=True)
@@ -108,7 +93,7 @@ def explain_event(
     event_type = None if isinstance(read.event, BadEvent) else read.event.type
     match decision:
         case GivenUp(error):
-            return Explanation(event_type, "dead_lettered", _place(error))
+            return Explanation(event_type, "dead_lettered", place_of(error))
         case Ignored():
             return Explanation(event_type, "ignored", f"no such event type; {nearest(event_type or '', EVENTS)}")
         case Projected():
@@ -117,60 +102,28 @@ def explain_event(
             return Explanation(event_type, "unrouted", reason, not_matched=_not_matched(configuration, event_type, ()))
         case Routed(messages):
             checks = Checking.of(configuration, pepper)
-            explained = [_explain(message, known[message.recipient], checks, consents, now) for message in messages]
+            sources, says = Sources(configuration), _agreeing(consents, configuration, now)
+            explained = [
+                explain_message(message, known[message.recipient], checks, sources, now, says) for message in messages
+            ]
             matched = {message.route for message in messages}
             return Explanation(event_type, "routed", None, explained, _not_matched(configuration, event_type, matched))
 
 
-def _explain(
-    message: Message, known: Known, checking: Checking, consents: frozenset[str], now: datetime
-) -> ExplainedMessage:
-    steps = [("expires", message.expires_at.isoformat())]
-    if message.not_before is not None and message.not_before > now:
-        now = message.not_before
-        steps.insert(0, ("waits until", now.isoformat()))
-    base = {
-        "message_id": message.id,
-        "route": message.route,
-        "template": message.template,
-        "lane": message.lane.value,
-        "steps": steps,
-    }
-    try:
-        checked = checking.check(message, known, now)
-    except PermanentError as error:
-        steps.append(("composed", _place(error)))
-        return ExplainedMessage(**base, outcome="dead_lettered", reason=error.code)  # type: ignore[arg-type]
-    if isinstance(checked.verdict, Refuse):
-        steps.append(("checked", f"no: {checked.verdict.reason}"))
-        return ExplainedMessage(**base, outcome=checked.verdict.kind, reason=checked.verdict.reason)  # type: ignore[arg-type]
-    if isinstance(checked.verdict, Defer):
-        steps.append(("checked", f"not yet: {checked.verdict.reason}; then it is asked again"))
-        return ExplainedMessage(**base, outcome="would wait", reason=checked.verdict.reason)  # type: ignore[arg-type]
-    text = checked.text
-    if checked.number is None or text is None:
-        raise RuntimeError("what may be sent has a number and a text")
-    steps += [("number", f"valid, {checked.number.country}"), ("language", text.locale)]
-    steps.append(
-        (
-            "text",
-            f"{len(text.body)} characters, {text.segmentation.encoding}, {text.segmentation.segments} segment(s)",
-        )
-    )
-    purpose = checking.template(message).purpose
-    acts = [DatedAct(Act.GRANTED, given, now.timestamp()) for given in consents]
-    verdict = check_consent(acts, (), purpose)
-    refused = verdict if isinstance(verdict, Refuse) else None
-    steps.append(("consent", "not needed" if purpose is None else f"for {purpose}: {'no' if refused else 'yes'}"))
-    return ExplainedMessage(
-        **base,  # type: ignore[arg-type]
-        outcome=refused.kind if refused else "would be sent",
-        reason=refused.reason if refused else None,
-        sender=text.sender,
-        text=text.body,
-        encoding=text.segmentation.encoding,
-        segments=text.segmentation.segments,
-    )
+def _agreeing(consents: frozenset[str], configuration: Configuration, now: datetime) -> Fence:
+    """Return a fence that knows nothing but that somebody gave *consents*."""
+
+    def says(message: Message, checked: Checked) -> tuple[Verdict, list[Step]]:
+        del checked
+        purpose = configuration.templates.by_id[message.template].purpose
+        if purpose is None:
+            return Send(), []
+        acts = [DatedAct(Act.GRANTED, given, now.timestamp()) for given in consents]
+        verdict = check_consent(acts, (), purpose)
+        answer = "no" if isinstance(verdict, Refuse) else "yes"
+        return verdict, [Step("consent", f"for {purpose}", answer, "--consent")]
+
+    return says
 
 
 def _contact(data: ContactUpdated | None, pepper: Pepper) -> Contact | None:
@@ -207,7 +160,3 @@ def _not_matched(
     return [
         f"route {route.row.id}: {route.row.when or route.row.to}" for route in routes if route.row.id not in matched
     ]
-
-
-def _place(error: PermanentError) -> str:
-    return f"{error.code}: {error.field}: {error}" if error.field else f"{error.code}: {error}"

@@ -9,6 +9,7 @@ import orjson
 
 from worker.kafka.scanning import scan
 from worker.policy.told import tell
+from worker.records import Place
 from worker.settings import KafkaSettings
 
 
@@ -37,6 +38,7 @@ async def find_messages(
     subjects: Collection[str] = (),
     event_id: str | None = None,
     message_id: str | None = None,
+    about: str | None = None,
 ) -> list[FoundMessage]:
     """
     Return what came of messages to *subjects*, of an event, or of one message, since some time, oldest first.
@@ -48,14 +50,16 @@ async def find_messages(
         subjects: Keyed hashes of references to one person.
         event_id: Of the domain event.
         message_id: As outcomes and logs name it.
+        about: Keyed hash of an order's, appointment's or cart's number.
 
     Raises:
         BrokerUnavailable: Kafka does not answer to the end.
     """
     found: dict[str, FoundMessage] = {}
     async for time, told in _outcomes(settings, outcomes, since):
-        theirs = told.get("recipient") in subjects
-        if not (theirs or told["event"]["id"] == event_id or (message_id and told.get("message_id") == message_id)):
+        theirs = told.get("recipient") in subjects or told["event"]["id"] == event_id
+        named = (message_id and told.get("message_id") == message_id) or (about and told.get("about") == about)
+        if not (theirs or named):
             continue
         name = told.get("message_id") or told["event"]["id"]
         its = found.setdefault(name, FoundMessage(name, told["event"], told.get("route"), told.get("template")))
@@ -64,6 +68,17 @@ async def find_messages(
         if step[1:] not in [one[1:] for one in its.steps] or told["outcome"] == "deferred":
             its.steps.append(step)
     return sorted(found.values(), key=lambda one: one.steps[0][0])
+
+
+async def find_places(settings: KafkaSettings, outcomes: str, since: datetime, message_id: str) -> list[Place]:
+    """
+    Return where a message stood on its lanes, by its outcomes since some time, the latest first.
+
+    Raises:
+        BrokerUnavailable: Kafka does not answer to the end.
+    """
+    told = [told async for _, told in _outcomes(settings, outcomes, since) if told.get("message_id") == message_id]
+    return [Place(**its["origin"]) for its in reversed(told) if its.get("origin")]
 
 
 async def _outcomes(settings: KafkaSettings, topic: str, since: datetime) -> AsyncIterator[tuple[str, dict[str, Any]]]:

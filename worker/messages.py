@@ -86,6 +86,17 @@ def sealed_data(event: Event) -> dict[str, Any]:
     )
 
 
+def about_of(data: EventData | None, pepper: Pepper) -> str | None:
+    """Return the keyed hash of what people ask for an event by; None if it has no such number."""
+    value = getattr(data, data.reference, None) if data is not None and data.reference else None
+    return about(str(value), pepper) if value is not None else None
+
+
+def about(reference: str, pepper: Pepper) -> str:
+    """Return the keyed hash of an order's, appointment's or cart's number."""
+    return pepper.name("about", reference.strip())
+
+
 def may_be_new(message: Message, template: Template | None) -> bool:
     """Return whether an expired *message* may be sent as a new one: never a code, by then or by now, and never marketing."""
     if template is None or Category.MARKETING in (template.category, message.category):
@@ -123,9 +134,12 @@ def make_message(
     unresolved: str | None,
     contact: Contact | None = None,
     replays: int = 0,
+    about: str | None = None,
 ) -> Message:
     """
-    Return the message for one recipient of one route; *data* is what `sealed_data` gave, *contact* is who is known.
+    Return the message for one recipient of one route.
+
+    *data* is what `sealed_data` gave, *about* what `about_of` did, *contact* is who is known.
 
     Raises:
         PermanentError: The event has no usable time where the route looks for one.
@@ -153,6 +167,7 @@ def make_message(
         expires_at=max(not_before or event.time, event.time) + route.template.time_to_live,
         not_before=not_before,
         unless=_superseding(route, event.type, typed, pepper) if typed else (),
+        about=about,
         unresolved=unresolved,
         step=0,
         waiting_for=None,

@@ -21,12 +21,17 @@ def acts_until(person: Person, at: datetime) -> list[ConsentAct]:
     return [act for act in person.acts if act.at <= at.timestamp()]
 
 
+def suppressions_at(person: Person, at: datetime) -> list[Suppression]:
+    """Return what silenced the number at *at*, lifted since or not."""
+    held = [its for its in person.suppressions if its["at"] <= at.timestamp()]
+    held += [its for its in person.past_suppressions if its["at"] <= at.timestamp() < its["until"]]
+    return [Suppression(its["scope"], its["reason"], its["at"]) for its in held]
+
+
 def verdicts_at(person: Person, at: datetime, purposes: Iterable[str]) -> dict[str, str | None]:
     """Return for each purpose why a text was not allowed at *at*; None where it was."""
     acts = [DatedAct(Act(act.act), act.purpose, act.at) for act in acts_until(person, at)]
-    held = [its for its in person.suppressions if its["at"] <= at.timestamp()]
-    held += [its for its in person.past_suppressions if its["at"] <= at.timestamp() < its["until"]]
-    suppressions = [Suppression(its["scope"], its["reason"], its["at"]) for its in held]
+    suppressions = suppressions_at(person, at)
     answers = {purpose: check_consent(acts, suppressions, purpose) for purpose in purposes}
     return {name: answer.reason if isinstance(answer, Refuse) else None for name, answer in answers.items()}
 

@@ -70,6 +70,7 @@ class Outcomes:
             "category": message.category,
             "lane": message.lane,
             "recipient": message.recipient,
+            "about": message.about,
             "expires_at": message.expires_at,
         }
         data |= {name: value for name in Facts.__slots__ if (value := getattr(facts, name)) is not None}

@@ -7,6 +7,8 @@ from schemas.events.base import ForOne
 
 
 class _Appointment(ForOne):
+    reference: ClassVar[str | None] = "appointment_id"
+
     appointment_id: Reference
     starts_at: Time
     place: ShortText | None = None

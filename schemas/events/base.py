@@ -39,6 +39,7 @@ class EventData(Contract):
     """
 
     event_type: ClassVar[str]
+    reference: ClassVar[str | None] = None  # the field by which people ask for it: the order's number
 
     campaign: str | None = Field(default=None, max_length=64, pattern=r"^[\w.:-]+$")
 

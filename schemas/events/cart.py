@@ -12,6 +12,7 @@ class CartAbandoned(ForOne):
     """A cart was left. Reminding of it is prospecting: it needs consent."""
 
     event_type: ClassVar[str] = "cart.abandoned"
+    reference: ClassVar[str | None] = "cart_id"
 
     cart_id: Reference
     total: Money

@@ -10,6 +10,8 @@ from schemas.events.base import ForOne, Recipient
 
 
 class _Order(ForOne):
+    reference: ClassVar[str | None] = "order_id"
+
     order_id: Reference = Field(description="As the customer knows it: 1234.")
     shop: ShortText | None = Field(default=None, description="Where it was bought, if not online.")
 

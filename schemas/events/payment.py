@@ -10,6 +10,7 @@ class PaymentFailed(ForOne):
     """A payment was refused and the person can try again."""
 
     event_type: ClassVar[str] = "payment.failed"
+    reference: ClassVar[str | None] = "order_id"
 
     order_id: Reference
     amount: Money

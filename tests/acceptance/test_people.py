@@ -74,6 +74,7 @@ async def test_support_finds_what_came_of_a_person_in_two_languages_and_no_numbe
             as_json = await world.command("find", "--contact", "c-0", "--json")
             by_event = await world.command("find", "--event-id", event)
             nobody = await world.command("find", "--phone", "-", said="+33671999999\n", expect=1)
+            by_order = await world.command("find", "--order", "1234")
             both = await world.command("find", "--phone", "-", "--contact", "c-0", expect=2)
             asked = await audit(world, "find")
 
@@ -88,7 +89,9 @@ async def test_support_finds_what_came_of_a_person_in_two_languages_and_no_numbe
     assert by_event.stdout.count("order.shipped") == 1
     assert "Nothing" in nobody.stdout
     assert "give one of" in both.stderr
-    assert len(asked) == 4
+    assert by_order.stdout.count("order.shipped") == 1
+    assert "otp.requested" not in by_order.stdout
+    assert len(asked) == 5
     assert all("+33" not in json.dumps(one) for one in asked)
 
 

@@ -14,7 +14,7 @@ from worker.cli.options import DEFAULT_CONFIG, ConfigOption, JsonOption
 from worker.cli.people import masked, read_phone
 from worker.cli.printing import console
 from worker.finding import FoundMessage, find_messages
-from worker.messages import person_of
+from worker.messages import about, person_of
 from worker.state.persons import Persons
 from worker.tools import open_tools
 
@@ -27,6 +27,7 @@ def find(
     ] = None,
     contact: Annotated[str | None, typer.Option(help="The contact id that events name.")] = None,
     event_id: Annotated[str | None, typer.Option(help="The domain event's id.")] = None,
+    order: Annotated[str | None, typer.Option(help="The number of an order, an appointment or a cart.")] = None,
     message_id: Annotated[str | None, typer.Option(help="As outcomes, logs and dead letters name it.")] = None,
     since: Annotated[
         str | None, typer.Option(help="A time, or how long ago: 2h. Outcomes are kept for 30 days.")
@@ -41,8 +42,8 @@ def find(
 
     Example: `echo "06 12 34 56 78" | sms-worker find --phone - --since 2d`
     """
-    if sum(one is not None for one in (phone, contact, event_id, message_id)) != 1:
-        raise typer.BadParameter("give one of --phone -, --contact, --event-id, --message-id")
+    if sum(one is not None for one in (phone, contact, event_id, order, message_id)) != 1:
+        raise typer.BadParameter("give one of --phone -, --contact, --event-id, --order, --message-id")
     number = read_phone(phone) if phone is not None else None
     start = read_time(since, "since") or datetime.now(UTC) - MONTH
     if number is not None and not as_json:
@@ -55,10 +56,12 @@ def find(
                 subjects = await Persons(tools.database, tools.people).subjects(person_of(number.e164, tools.pepper))
             elif contact is not None:
                 subjects = [tools.pepper.name("contact", contact)]
+            its = about(order, tools.pepper) if order is not None else None
             asked = {"subject": subjects[0] if subjects else None, "event_id": event_id, "message_id": message_id}
+            asked["about"] = its
             await tools.sink.publish(audit_record(tools.topics, "find", since=start, **asked))
             settings = tools.configuration.settings.kafka
-            return await find_messages(settings, tools.topics.outcomes, start, subjects, event_id, message_id)
+            return await find_messages(settings, tools.topics.outcomes, start, subjects, event_id, message_id, its)
 
     found = asyncio.run(look())
     if as_json:

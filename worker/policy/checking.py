@@ -32,6 +32,14 @@ HELD_FOR = timedelta(hours=1)  # or until it is released
 ANY_TIME = Hours(Send())
 
 
+# Hears a check's name, what it looked at, and what it said.
+Tell = Callable[[str, Any, Any], object]
+
+
+def _silent(check: str, found: Any, said: Any) -> None:
+    del check, found, said
+
+
 @dataclass(frozen=True, slots=True)
 class Checked:
     """
@@ -126,39 +134,52 @@ class Checking:
         """Return the hash of the template's content."""
         return self._templates.versions.get(message.template)
 
-    def check(self, message: Message, known: Known, now: datetime) -> Checked:
+    def check(self, message: Message, known: Known, now: datetime, tell: Tell = _silent) -> Checked:
         """
         Return the verdict on *message* and, if it may go, its text.
+
+        Args:
+            message: As its lane's record has it.
+            known: Its recipient, and their key.
+            now: By the database's clock.
+            tell: Hears each check's name, what it looked at, and what it said.
 
         Raises:
             PermanentError: It cannot be composed.
         """
-        if isinstance(verdict := check_expiry(message.expires_at, now), Refuse):
+        tell("expiry", message.expires_at, verdict := check_expiry(message.expires_at, now))
+        if isinstance(verdict, Refuse):
             return Checked(verdict)
-        if (wait := self._not_yet(message, now)) is not None:
+        tell("timing", message.not_before, wait := self._not_yet(message, now))
+        if wait is not None:
             return Checked(wait)
         if self.template(message).category is not message.category:
             told = f"the template is {self.template(message).category} by now, the message was made {message.category}"
             raise PermanentError(DeadLetterReason.CATEGORY_CHANGED, told, field="category")
-        body = self._open(message, known)
+        tell("key", message.recipient, body := self._open(message, known))
         if isinstance(body, Refuse):
             return Checked(body)
         contact = known.contact
+        tell("contact", message.contact, contact)
         if contact is None and (body.phone is None or message.unresolved is not None):
             patience_s = self._waiting.unknown_contact_s
             return Checked(_wait(message, now, Reason.UNKNOWN_CONTACT, patience_s) or suppress(Reason.UNKNOWN_CONTACT))
         if contact is not None and message.unresolved is not None and not self._matches(message, body, contact):
-            return Checked(suppress(Reason.NO_ROUTE_MATCHED))
+            tell("route", message.route, refused := suppress(Reason.NO_ROUTE_MATCHED))
+            return Checked(refused)
         written = body.phone or (contact.phone if contact else "")
         number, person = check_number(written, self._delivery.countries), person_of(written, self._pepper)
+        tell("number", self._delivery.countries, number)
         if isinstance(number, Refuse):
             return Checked(number, person)
         if self._delivery.mode is DeliveryMode.ALLOW_LIST and number.e164 not in self._delivery.allow_list:
-            return Checked(suppress(Reason.NOT_ON_ALLOW_LIST), person, number)
+            tell("delivery", self._delivery.mode, refused := suppress(Reason.NOT_ON_ALLOW_LIST))
+            return Checked(refused, person, number)
         hours = self._open_hours(message, body, known, number, now)
+        tell("hours", number.country, hours)
         if not isinstance(hours.verdict, Send):
             return Checked(hours.verdict, person, number)
-        text = self._compose(message, body, known)
+        tell("text", message.template, text := self._compose(message, body, known))
         return Checked(Send(), person, number, text, hours, is_customer=self._is_customer(message, contact))
 
     def _is_customer(self, message: Message, contact: Contact | None) -> bool:

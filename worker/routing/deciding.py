@@ -10,7 +10,7 @@ from schemas.events.contact import ContactErased
 from schemas.events.otp import OtpVerified
 from schemas.messages import Message
 from worker.errors import DeadLetterReason, PermanentError
-from worker.messages import Addressee, address, make_message, sealed_data
+from worker.messages import Addressee, about_of, address, make_message, sealed_data
 from worker.people import NOBODY, Change, Known
 from worker.policy.verdicts import Reason
 from worker.records import Record
@@ -175,6 +175,7 @@ class Deciding:
             "event": {"id": event.id, "source": event.source, "type": event.type, "time": event.time},
             "data": data,
         }
+        about = about_of(event.data, self._pepper)
         for route, addressee in read.targets:
             who = known.get(addressee.subject, NOBODY)
             verdict = _matches(route, addressee, who, scope)
@@ -192,6 +193,7 @@ class Deciding:
                         unresolved=unresolved,
                         contact=who.contact,
                         replays=read.record.replays,
+                        about=about,
                     )
                 )
         return messages

@@ -40,6 +40,16 @@ class Foreseeing:
         Raises:
             StateUnavailable: The database does not answer.
         """
+        ask, view = await self.look(message, checked, now)
+        return says(ask, view, self._accounts[message.category].start_window_s)
+
+    async def look(self, message: Message, checked: Checked, now: datetime) -> tuple[Ask, View]:
+        """
+        Return what *message* would ask of the fence, and what the fence would read.
+
+        Raises:
+            StateUnavailable: The database does not answer.
+        """
         ask = self._ask(message, checked)
         persons = {ask.person} if ask.person is not None else set[str]()
         at = now.timestamp()
@@ -60,10 +70,7 @@ class Foreseeing:
                 projection_age_s=0.0,
                 lately=await read_lately(connection, [ask], at),
             )
-        verdict = verdict_of(ask, view, self._accounts[message.category].start_window_s)
-        if not isinstance(verdict, Send):
-            return verdict
-        return Watch(view.lately, at).verdict(ask, view.counted.get(ask.person or "", ())) or verdict
+        return ask, view
 
     def _ask(self, message: Message, checked: Checked) -> Ask:
         return Ask(
@@ -83,3 +90,11 @@ class Foreseeing:
             unless=message.unless,
             limits=self._checking.limits(message, checked),
         )
+
+
+def says(ask: Ask, view: View, start_window_s: float) -> Verdict:
+    """Return what the fence says of *ask*, given what it reads."""
+    verdict = verdict_of(ask, view, start_window_s)
+    if not isinstance(verdict, Send):
+        return verdict
+    return Watch(view.lately, view.now).verdict(ask, view.counted.get(ask.person or "", ())) or verdict

@@ -28,6 +28,13 @@ class Waiting:
     def __init__(self, database: Database) -> None:
         self._database = database
 
+    async def message(self, message_id: str) -> bytes | None:
+        """Return a message that waits, as its lane's record has it; None if it does not."""
+        its = sa.select(deferred.c.message).where(deferred.c.message_id == message_id)
+        async with self._database.reading() as connection:
+            found: bytes | None = await connection.scalar(its)
+            return found
+
     async def write(self, connection: AsyncConnection, deferrals: Sequence[Deferral]) -> None:
         """Write *deferrals*, in the transaction that writes their ledger rows; a later step replaces an earlier one."""
         if not deferrals:
