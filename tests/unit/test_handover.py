@@ -18,7 +18,7 @@ from worker.delivery.queue import FenceQueue
 from worker.delivery.verdicts import ProviderReason, Sms, Submitted
 from worker.errors import DeadLetterReason, PermanentError
 from worker.policy.verdicts import Defer, Reason, Send
-from worker.state.ledger import Settlement, _reason_of
+from worker.state.ledger import Settlement, reason_of
 
 ITS = account(segments_per_second=1000, idempotency_h=24)
 TIMED_OUT = Submitted(answer=Answer.AMBIGUOUS, reason=ProviderReason.TIMED_OUT)
@@ -54,7 +54,7 @@ class Store:
 
     async def settle(self, plan, claimed, submitted):
         its = Settlement(claimed=claimed.entry, answer=submitted.answer, burns=False, final=submitted.is_final,
-                         outcome=lambda kind: plan.outcome(kind, _reason_of(kind, submitted), submitted, plan.verdict))  # fmt: skip
+                         outcome=lambda kind: plan.outcome(kind, reason_of(kind, submitted), submitted, plan.verdict))  # fmt: skip
         self.entry = its.after
         return its.after
 
