@@ -7,6 +7,7 @@ from rich.console import Console
 
 from worker import __version__
 from worker.cli import (
+    backtest,
     cancel,
     check,
     config,
@@ -53,6 +54,7 @@ app.command()(check.check)
 app.command()(explain.explain)
 app.command()(find.find)
 app.command()(cancel.cancel)
+app.command()(backtest.backtest)
 app.command()(segments.segments)
 app.command()(preview.preview)
 app.command("lint-text")(lint_text.lint_text)

@@ -1,7 +1,7 @@
 """Read topics from some time to their present end, as nobody's consumer; and single records where they are."""
 
 import time
-from collections.abc import AsyncIterator, Collection, Mapping
+from collections.abc import AsyncIterator, Callable, Collection, Mapping
 from contextlib import asynccontextmanager
 from datetime import datetime
 from typing import Any
@@ -38,6 +38,9 @@ async def scan(
     topics: Collection[str],
     since: datetime | None = None,
     finished: Mapping[TopicPartition, int] | None = None,
+    *,
+    until: datetime | None = None,
+    tell_total: Callable[[int], None] = lambda _: None,
 ) -> AsyncIterator[Record]:
     """
     Yield the records of *topics* up to their ends as they are now, partition by partition in order.
@@ -47,6 +50,8 @@ async def scan(
         topics: Those that do not exist are left out.
         since: Only records of that time or later, by the records' own times.
         finished: Only records from these offsets on.
+        until: Only records before that time.
+        tell_total: Hears how many records there are at the most.
 
     Raises:
         BrokerUnavailable: Kafka does not answer, or not to the end: what was yielded by then is not all there is.
@@ -66,13 +71,19 @@ async def scan(
         if since is not None:
             found = await consumer.offsets_for_times({key: int(since.timestamp() * 1000) for key in keys})
             starts = {key: found[key].offset if found.get(key) else ends[key] for key in keys}
+        starts = {key: max(start, (finished or {}).get(key, 0)) for key, start in starts.items()}
         for key in keys:
-            consumer.seek(key, max(starts[key], (finished or {}).get(key, 0)))
+            consumer.seek(key, starts[key])
         if settings.embedded:
             ends = await _fetched_ends(consumer, ends)
+        if until is not None and not settings.embedded:  # that one does not know times
+            later = await consumer.offsets_for_times({key: int(until.timestamp() * 1000) for key in keys})
+            ends = {key: min(end, found.offset) if (found := later.get(key)) else end for key, end in ends.items()}
+        tell_total(sum(max(0, ends[key] - starts[key]) for key in keys))
         for key in keys:
             async for record in _up_to(consumer, key, ends[key]):
-                yield record
+                if until is None or record.time < until:
+                    yield record
 
 
 async def _fetched_ends(consumer: AIOKafkaConsumer, ends: Mapping[TopicPartition, int]) -> dict[TopicPartition, int]:
