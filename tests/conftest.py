@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Iterator
 
 import pytest
 
+from tests import browser
 from tests import kafka as kafka_server
 from tests import postgres as postgres_server
 from worker.demo.broker import open_broker
@@ -62,7 +63,11 @@ async def database(database_url: str) -> AsyncIterator[Database]:
 
 def pytest_terminal_summary(terminalreporter) -> None:
     """Say which real servers the suite ran on; -q hides the header."""
-    for name, problem in (("Apache Kafka 4.3.1", kafka_server.missing()), ("PostgreSQL", postgres_server.missing())):
+    for name, problem in (
+        ("Apache Kafka 4.3.1", kafka_server.missing()),
+        ("PostgreSQL", postgres_server.missing()),
+        ("Chromium", browser.missing()),
+    ):
         terminalreporter.write_line(f"{name}: {'not run, ' + problem if problem else 'real, run'}")
 
 

@@ -11,14 +11,15 @@ from worker.content.templates import Template
 from worker.content.worst_case import Worst, worst_case
 from worker.delivery.accounts import Account
 from worker.errors import ConfigurationError, PermanentError, Problem
+from worker.pages import page as whole
 from worker.routing.loading import Configuration
 from worker.routing.table import nearest
 from worker.routing.texts import bounds_in, free_of, sample_values, values_to_try
 
 _STYLE = (
-    "body{font:16px/1.5 system-ui,sans-serif;margin:2rem;background:#f4f4f6;color:#1a1a1a}"
+    "body{margin:1rem auto;max-width:70rem;padding:0 1rem;background:#f4f4f6}"
     "main{display:flex;flex-wrap:wrap;gap:2rem}"
-    ".phone{width:19rem;border:.6rem solid #222;border-radius:2rem;background:#fff;padding:1.2rem;min-height:22rem}"
+    ".phone{box-sizing:border-box;width:22rem;max-width:calc(100vw - 2rem);border:.6rem solid #222;border-radius:2rem;background:#fff;padding:1.2rem;min-height:22rem}"
     ".from{text-align:center;color:#555;margin:0 0 1rem}.bubble{background:#e6e6ea;border-radius:1rem;padding:.7rem 1rem;"
     "white-space:pre-wrap;overflow-wrap:anywhere}.cut{border-left:3px solid #c00;margin:0 .15rem}.dear{background:#ffd9d9}"
     "dl{font-size:.9rem}dt{font-weight:600}dd{margin:0 0 .3rem}"
@@ -119,10 +120,7 @@ def page(name: str, previews: list[Preview]) -> str:
         f"<dl>{''.join(f'<dt>{escape(key)}</dt><dd>{escape(value)}</dd>' for key, value in told(one))}</dl></section>"
         for one in previews
     )
-    return (
-        f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{escape(name)}</title><style>{_STYLE}</style>'
-        f"<h1>{escape(name)}</h1><main>{phones}</main></html>"
-    )
+    return whole(name, _STYLE, f"<h1>{escape(name)}</h1><main>{phones}</main>")
 
 
 def _bubble(one: Preview) -> str:

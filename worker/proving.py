@@ -4,15 +4,16 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 from html import escape
 
+from worker.pages import page as whole
 from worker.policy.consent import Act, DatedAct, Suppression, check_consent
 from worker.policy.verdicts import Refuse
 from worker.state.persons import ConsentAct, Person
 
 _STYLE = (
-    "body{font:16px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem;color:#1a1a1a}"
+    "body{max-width:60rem;margin:2rem auto;padding:0 1rem}"
     "table{border-collapse:collapse;width:100%;margin:.5rem 0 2rem}th,td{border:1px solid #bbb;padding:.35rem .6rem;"
     "text-align:left;vertical-align:top}th{background:#f0f0f0}q{font-style:italic}.no{color:#a00}.yes{color:#060}"
-    "@media print{body{margin:0}}"
+    "div{overflow-x:auto}p{overflow-wrap:anywhere}@media print{body{margin:0}td{overflow-wrap:anywhere}}"
 )
 
 
@@ -54,16 +55,11 @@ def page(person: Person, who: str, at: datetime, purposes: Iterable[str]) -> str
         f"<td>{_time(s['until']) if 'until' in s else ''}</td></tr>"
         for s in (*person.suppressions, *person.past_suppressions)
     ]
-    return (
-        f'<!doctype html><html lang="en"><meta charset="utf-8"><title>Proof of consent</title><style>{_STYLE}</style>'
+    body = (
         f"<h1>Proof of consent</h1><p>Number {escape(who)}, person {escape(person.person)}.<br>"
         f"As of {escape(at.isoformat(timespec='minutes'))}; printed {datetime.now(UTC):%Y-%m-%d %H:%M} UTC.</p>"
         + _table("Allowed on that day", ("purpose", "answer"), rows)
-        + _table(
-            "What the person did",
-            ("when", "act", "purpose", "how", "wording", "source", "record"),
-            acts,
-        )
+        + _table("What the person did", ("when", "act", "purpose", "how", "wording", "source", "record"), acts)
         + _table("Suppressions", ("when", "scope", "reason", "lifted"), stops)
         + _table(
             "Marketing texts sent, or that may have been",
@@ -71,14 +67,15 @@ def page(person: Person, who: str, at: datetime, purposes: Iterable[str]) -> str
             sent,
         )
         + "<p>A consent counts only if it is later than every withdrawal (GDPR, art. 7). Each act stands at a place "
-        "of a Kafka topic; the record itself is kept, encrypted, beside it.</p></html>"
+        "of a Kafka topic; the record itself is kept, encrypted, beside it.</p>"
     )
+    return whole("Proof of consent", _STYLE, body)
 
 
 def _table(title: str, headings: Iterable[str], rows: Iterable[str]) -> str:
     head = "".join(f"<th>{escape(heading)}</th>" for heading in headings)
     body = "".join(rows) or "<tr><td>nothing</td></tr>"
-    return f"<h2>{escape(title)}</h2><table><tr>{head}</tr>{body}</table>"
+    return f"<h2>{escape(title)}</h2><div><table><tr>{head}</tr>{body}</table></div>"
 
 
 def _verdict(purpose: str, reason: str | None) -> str:
