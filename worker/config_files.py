@@ -10,7 +10,7 @@ from typing import Annotated, Any, TypeVar
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap, CommentedSeq
-from ruamel.yaml.error import MarkedYAMLError
+from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
 from worker.errors import ConfigurationError, Problem
 
@@ -83,9 +83,14 @@ def load_yaml(path: Path) -> YamlFile:
         return YamlFile(path, YAML().load(path) or CommentedMap())
     except OSError as error:
         raise ConfigurationError([Problem(str(path), None, "", f"cannot be read: {error.strerror}")]) from error
+    except UnicodeDecodeError as error:
+        told = f"is not UTF-8 (byte {error.start}); save it as UTF-8"
+        raise ConfigurationError([Problem(str(path), None, "", told)]) from error
     except MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else None
         raise ConfigurationError([Problem(str(path), line, "", f"is not YAML: {error.problem}")]) from error
+    except YAMLError as error:  # a control character, a byte that no encoding has
+        raise ConfigurationError([Problem(str(path), None, "", f"is not YAML: {type(error).__name__}")]) from error
 
 
 def plain(node: Any) -> Any:

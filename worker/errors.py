@@ -62,6 +62,14 @@ class StateUnavailable(TransientError):
     """The database does not answer."""
 
 
+class UnknownKey(StateUnavailable):
+    """The key ring lacks a key that wraps a data key: this process has not read the rotated ring yet."""
+
+
+class NotEverybody(WorkerError):
+    """Running processes did not follow in time; what was begun can be gone on with."""
+
+
 class BrokerUnavailable(TransientError):
     """Kafka does not take a record."""
 

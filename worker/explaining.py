@@ -114,12 +114,11 @@ def _agreeing(consents: frozenset[str], configuration: Configuration, now: datet
     """Return a fence that knows nothing but that somebody gave *consents*."""
 
     def says(message: Message, checked: Checked) -> tuple[Verdict, list[Step]]:
-        del checked
         purpose = configuration.templates.by_id[message.template].purpose
         if purpose is None:
             return Send(), []
         acts = [DatedAct(Act.GRANTED, given, now.timestamp()) for given in consents]
-        verdict = check_consent(acts, (), purpose)
+        verdict = check_consent(acts, (), purpose, is_customer=checked.is_customer)
         answer = "no" if isinstance(verdict, Refuse) else "yes"
         return verdict, [Step("consent", f"for {purpose}", answer, "--consent")]
 

@@ -14,7 +14,7 @@ from worker.state.presence import Presence, Process
 from worker.telemetry import metrics
 
 log = structlog.get_logger(__name__)
-EVERY_S = 10.0
+EVERY_S, AGES_EVERY_S = 10.0, 3600.0
 MONTH_S = 30.44 * 86_400
 OLD_MONTHS, TOO_OLD_MONTHS = 6, 12
 
@@ -34,6 +34,7 @@ class Announcing:
         self._clock = clock
         self._duties = duties[:120]
         self._incarnation = uuid.uuid4().hex
+        self._ages_told_at = float("-inf")
         self._told: set[tuple[str, str, int]] = set()
 
     async def run(self) -> None:
@@ -53,11 +54,14 @@ class Announcing:
             its.configuration.hash,
             bool(its.refused),
             self._ring.names,
+            self._ring.current,
         )
         try:
             await self._presence.beat(process)
-            await self._presence.note_ring_key(self._ring.current)
-            await self._tell_ages()
+            if self._clock.monotonic() - self._ages_told_at >= AGES_EVERY_S:
+                self._ages_told_at = self._clock.monotonic()
+                await self._presence.note_ring_key(self._ring.current)
+                await self._tell_ages()
         except (StateUnavailable, StateRefused):
             return
 

@@ -19,7 +19,8 @@ from worker.routing.texts import bounds_in, free_of, sample_values, values_to_tr
 _STYLE = (
     "body{margin:1rem auto;max-width:70rem;padding:0 1rem;background:#f4f4f6}"
     "main{display:flex;flex-wrap:wrap;gap:2rem}"
-    ".phone{box-sizing:border-box;width:22rem;max-width:calc(100vw - 2rem);border:.6rem solid #222;border-radius:2rem;background:#fff;padding:1.2rem;min-height:22rem}"
+    ".phone{box-sizing:border-box;width:22rem;max-width:calc(100vw - 2rem);"
+    "border:.6rem solid #222;border-radius:2rem;background:#fff;padding:1.2rem;min-height:22rem}"
     ".from{text-align:center;color:#555;margin:0 0 1rem}.bubble{background:#e6e6ea;border-radius:1rem;padding:.7rem 1rem;"
     "white-space:pre-wrap;overflow-wrap:anywhere}.cut{border-left:3px solid #c00;margin:0 .15rem}.dear{background:#ffd9d9}"
     "dl{font-size:.9rem}dt{font-weight:600}dd{margin:0 0 .3rem}"

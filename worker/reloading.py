@@ -7,6 +7,7 @@ process cannot change while it runs (`worker.yaml`, `providers.yaml`) waits for 
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import structlog
@@ -40,7 +41,7 @@ class Reloading:
         self.watchers: list[Callable[[], Awaitable[None]]] = []
         self._ring = ring
         self._clock = clock
-        self._seen = configuration.hash
+        self._seen = self._looked = configuration.hash
         self._tell()
 
     async def run(self) -> None:
@@ -51,7 +52,7 @@ class Reloading:
 
     async def look(self) -> None:
         """Look once, and adopt what is new and right."""
-        await asyncio.to_thread(self._look_at_keys)
+        await self._look_at_keys()
         for watch in self.watchers:
             await watch()
         folder = self.configuration.folder
@@ -59,20 +60,32 @@ class Reloading:
             return
         try:
             found = await asyncio.to_thread(content_hash, folder)
-            if found == self._seen:
-                return
-            self._seen = found
-            new = await asyncio.to_thread(load_configuration, folder)
-        except ConfigurationError as error:
-            self._refuse("refused", [str(problem) for problem in error.problems])
-            return
         except OSError as error:  # the folder is being replaced: the next look sees the new one
             log.warning("config.unreadable", error=str(error))
             return
-        if (changed := _fixed(self.configuration, new)) is not None:
-            self._refuse(
-                "needs_restart", [f"{changed} has changed; a restart adopts it, and all that stands beside it"]
-            )
+        is_still, self._looked = found == self._looked, found
+        if found == self._seen or not is_still:  # what was written a moment ago may be half of it
+            return
+        await self._read(folder, found)
+
+    async def _read(self, folder: Path, found: str) -> None:
+        """Adopt what stands in *folder*, or say why not."""
+        try:
+            new = await asyncio.to_thread(load_configuration, folder)
+        except ConfigurationError as error:
+            self._seen = found
+            self._refuse("refused", [str(problem) for problem in error.problems])
+            return
+        except Exception as error:  # whatever is wrong with the new set, the old one goes on
+            log.exception("config.failed")
+            self._seen = found
+            self._refuse("refused", [type(error).__name__])
+            return
+        if new.hash != found:
+            return  # it changed while it was read
+        self._seen = found
+        if (why := _fixed(self.configuration, new)) is not None:
+            self._refuse("needs_restart", [why])
             return
         self._adopt(new)
 
@@ -96,13 +109,14 @@ class Reloading:
         )
         self._tell()
 
-    def _look_at_keys(self) -> None:
-        """Take a rotated key ring over; one that does not read, or lacks a key, changes nothing."""
-        path = self.configuration.settings.key_ring_file
+    async def _look_at_keys(self) -> None:
+        """Take a rotated key ring over; one that does not read changes nothing."""
         try:
-            self._ring.renew(*read_key_ring(path))
+            keys, current = await asyncio.to_thread(read_key_ring, self.configuration.settings.key_ring_file)
         except ConfigurationError as error:
             log.warning("key_ring.unreadable", error=str(error))
+            return
+        self._ring.renew(keys, current)
 
     def _tell(self) -> None:
         metrics.CONFIGURATION.clear()
@@ -111,7 +125,10 @@ class Reloading:
 
 
 def _fixed(old: Configuration, new: Configuration) -> str | None:
-    """Return the file that has changed and cannot be adopted while the process runs."""
-    if old.settings != new.settings:
-        return "worker.yaml"
-    return "providers.yaml" if old.accounts != new.accounts else None
+    """Return why *new* cannot be adopted while the process runs."""
+    if old.has_policy and not new.has_policy:
+        return "policy.yaml is gone or empty: its rules are not dropped without a restart"
+    changed = (
+        "worker.yaml" if old.settings != new.settings else "providers.yaml" if old.accounts != new.accounts else None
+    )
+    return f"{changed} has changed; a restart adopts it, and all that stands beside it" if changed else None

@@ -19,7 +19,7 @@ from pathlib import Path
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from worker.errors import ConfigurationError, Problem
+from worker.errors import ConfigurationError, Problem, UnknownKey
 
 # A sealed value: version, id of the data key, nonce, ciphertext with its 16-byte tag (NIST SP 800-38D).
 VERSION = b"\x01"
@@ -134,7 +134,7 @@ class KeyRing:
         Return a data key as the current key wraps it.
 
         Raises:
-            ConfigurationError: The ring lacks the key that wrapped it.
+            UnknownKey: The ring lacks the key that wrapped it.
         """
         plain = self._plain(subject, key_id, ring_key, wrapped)
         nonce = os.urandom(NONCE_BYTES)
@@ -143,25 +143,24 @@ class KeyRing:
     def _plain(self, subject: str, key_id: bytes, ring_key: str, wrapped: bytes) -> bytes:
         cipher = self._ciphers.get(ring_key)
         if cipher is None:
-            raise ConfigurationError(
-                [Problem("key ring", None, ring_key, "a data key was wrapped by this key; put it back")]
-            )
+            raise UnknownKey(f"the key ring lacks {ring_key!r}, which wraps a data key; put it back")
         return cipher.decrypt(wrapped[:NONCE_BYTES], wrapped[NONCE_BYTES:], subject.encode() + key_id)
 
-    def new_key(self, subject: str) -> tuple[DataKey, bytes]:
-        """Return a fresh data key for *subject*, and how it rests in the database."""
+    def new_key(self, subject: str) -> tuple[DataKey, str, bytes]:
+        """Return a fresh data key for *subject*, the ring's key that wraps it, and how it rests in the database."""
+        current = self.current
         key = secrets.token_bytes(KEY_BYTES)
         key_id = secrets.token_bytes(KEY_ID_BYTES)
         nonce = os.urandom(NONCE_BYTES)
-        wrapped = nonce + self._ciphers[self.current].encrypt(nonce, key, subject.encode() + key_id)
-        return DataKey(subject, key_id, AESGCM(key)), wrapped
+        wrapped = nonce + self._ciphers[current].encrypt(nonce, key, subject.encode() + key_id)
+        return DataKey(subject, key_id, AESGCM(key)), current, wrapped
 
     def unwrap(self, subject: str, key_id: bytes, ring_key: str, wrapped: bytes) -> DataKey:
         """
         Return the data key of a row.
 
         Raises:
-            ConfigurationError: The ring lacks the key that wrapped it.
+            UnknownKey: The ring lacks the key that wrapped it; another process may have it by now.
         """
         place = (subject, key_id, wrapped)
         if (cached := self._unwrapped.get(place)) is not None:
@@ -205,6 +204,8 @@ def read_key_ring(path: Path) -> tuple[dict[str, bytes], str]:
     except FileNotFoundError as error:
         message = "no such file; production needs a key ring: see docs/configuration.md"
         raise ConfigurationError([Problem(str(path), None, "", message)]) from error
+    except OSError as error:
+        raise ConfigurationError([Problem(str(path), None, "", f"cannot be read: {error.strerror}")]) from error
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         message = 'expected {"current": NAME, "keys": {NAME: 32 bytes in base64}}'
         raise ConfigurationError([Problem(str(path), None, "", message)]) from error
@@ -213,7 +214,7 @@ def read_key_ring(path: Path) -> tuple[dict[str, bytes], str]:
 
 def add_ring_key(path: Path, name: str) -> None:
     """
-    Add a fresh key to the ring's file and make it the current one; the others stay.
+    Add a fresh key to the ring's file; the current one stays so until everybody knows the new one.
 
     Raises:
         ConfigurationError: The name is taken, or the file cannot be written.
@@ -222,6 +223,19 @@ def add_ring_key(path: Path, name: str) -> None:
     if name in content["keys"]:
         raise ConfigurationError([Problem(str(path), None, f"keys.{name}", "is there already; give another name")])
     content["keys"][name] = base64.b64encode(secrets.token_bytes(KEY_BYTES)).decode()
+    _replace_secret(path, json.dumps(content, indent=2))
+
+
+def make_current(path: Path, name: str) -> None:
+    """
+    Let a key of the ring's file wrap whatever is wrapped from now on.
+
+    Raises:
+        ConfigurationError: It is not there, or the file cannot be written.
+    """
+    content = json.loads(path.read_text())
+    if name not in content["keys"]:
+        raise ConfigurationError([Problem(str(path), None, f"keys.{name}", "is not there")])
     _replace_secret(path, json.dumps({**content, "current": name}, indent=2))
 
 
@@ -236,11 +250,14 @@ def drop_ring_keys(path: Path, keep: Collection[str]) -> list[str]:
 
 
 def _replace_secret(path: Path, text: str) -> None:
-    """Replace the file whole or not at all."""
+    """Replace the file whole or not at all; whoever could read it still can."""
+    before = path.stat()
     made = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
     try:
         descriptor = os.open(made, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         with os.fdopen(descriptor, "w") as file:
+            os.fchmod(descriptor, before.st_mode & 0o777)
+            os.fchown(descriptor, before.st_uid, before.st_gid)
             file.write(text + "\n")
             file.flush()
             os.fsync(file.fileno())

@@ -52,6 +52,16 @@ async def test_two_permanent_refusals_silence_a_number_as_far_as_their_account_c
     assert not await hygiene.strike(PERSON, category)  # it begins anew
 
 
+async def test_refusals_of_two_accounts_or_of_two_seasons_say_nothing_together(hygiene, database) -> None:
+    mixed = [await hygiene.strike(PERSON, Category.MARKETING), await hygiene.strike(PERSON, Category.TRANSACTIONAL)]
+    async with database.transaction() as connection:
+        await connection.execute(numbers.update().values(struck_at=numbers.c.struck_at - 100 * 86_400))
+    later = [await hygiene.strike(PERSON, category) for category in Category]
+
+    assert mixed == later == [False, False]
+    assert await reasons(database) == set()
+
+
 async def test_numbers_are_looked_up_once_in_60_days_each_once_and_never_those_known_to_be_dead(
     hygiene, database
 ) -> None:

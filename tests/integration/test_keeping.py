@@ -21,7 +21,7 @@ from worker.state.persons import Persons
 from worker.state.projection import Projector
 from worker.state.retention import Retention
 from worker.state.suppressing import Suppressing, SuppressionRow
-from worker.state.tables import consents, contacts, ledger, person_keys
+from worker.state.tables import consents, contacts, deferred, ledger, person_keys
 
 PERSON, CONTACT = PEPPER.name("phone", "+33612345678"), PEPPER.name("contact", "c-1")
 BIG = account(segments_per_second=1e6, max_in_flight=10_000)
@@ -45,14 +45,16 @@ def projector(database: Database, people: People) -> Projector:
     return Projector(database, people, PEPPER)
 
 
-async def asked(database: Database, projector: Projector) -> object:
+async def asked(database: Database, projector: Projector, **changes) -> object:
     """Return what the fence says of an offer to the number."""
     await projector.caught_up({("customers.events", 0): 0.0})
     fences = FenceStore(database, "me", 60)
     await fences.open_account("a")
     async with database.transaction() as connection:
         await connection.execute(sa.text("UPDATE accounts SET tokens = 1e6"))
-    one = ask(f"11111111-1111-5111-8111-{next(places):012}", person=PERSON, purpose="offers", lane=Lane.MARKETING)
+    one = ask(
+        f"11111111-1111-5111-8111-{next(places):012}", person=PERSON, purpose="offers", lane=Lane.MARKETING, **changes
+    )
     (reply,) = await fences.pass_through("a", BIG, [one])
     return reply
 
@@ -80,11 +82,7 @@ async def age(database: Database, days: float) -> None:
 
 
 async def forget(job: Retention) -> int:
-    count = 0
-    async for piece in job.prospects():
-        await job.forget(piece, "run")
-        count += len(piece)
-    return count
+    return sum([await job.forget(one, "run") async for piece in job.prospects() for one in piece])
 
 
 @pytest.mark.parametrize(
@@ -125,6 +123,55 @@ async def test_a_number_that_is_a_living_contacts_is_not_a_prospect_of_its_own(d
     await age(database, 1_200)
 
     assert await forget(Retention(database, RetentionRules())) == 0
+
+
+async def test_whoever_came_back_while_the_job_ran_is_not_forgotten(database, projector, people) -> None:
+    await projector.project([change("contact.updated", OLD), change("consent.granted", OLD)])
+    await age(database, 1_200)
+    job = Retention(database, RetentionRules())
+    ((found,),) = [piece async for piece in job.prospects()]
+    await projector.project([change("contact.updated", NOW.timestamp())])
+
+    assert not await job.forget(found, "run")
+    assert (await people.load([CONTACT]))[CONTACT].contact is not None
+
+
+async def test_whoever_has_a_message_waiting_is_not_forgotten(database, projector) -> None:
+    await projector.project([change("contact.updated", OLD)])
+    await age(database, 1_200)
+    waits = {"message_id": "11111111-1111-5111-8111-111111111111", "step": 1, "lane": "transactional", "due": 1.0}
+    async with database.transaction() as connection:
+        row = {**waits, "reason": "delayed", "template": "t", "recipient": CONTACT, "message": b"{}"}
+        await connection.execute(deferred.insert().values(**row))
+
+    assert await forget(Retention(database, RetentionRules())) == 0
+
+
+async def test_a_silent_duplicate_takes_nothing_from_the_contact_who_shares_its_number(database, projector) -> None:
+    await projector.project([change("contact.updated", OLD), change("contact.updated", OLD, contact_id="c-2")])
+    await projector.project([change("consent.granted", OLD, {"contact_id": "c-2"})])
+    await age(database, 1_200)
+    await projector.project([change("contact.updated", NOW.timestamp(), contact_id="c-2")])
+
+    assert await forget(Retention(database, RetentionRules())) == 1  # c-1 alone, and not the number
+    assert isinstance(await asked(database, projector), Claimed)
+
+
+@pytest.mark.parametrize("objection", ["withdrew", "said STOP"])
+async def test_an_objection_follows_its_person_to_another_number(database, projector, objection: str) -> None:
+    await projector.project([change("contact.updated", 1.0, phone="+33612345699")])
+    old = PEPPER.name("phone", "+33612345699")
+    if objection == "withdrew":
+        await projector.project([change("consent.revoked", 2.0)])
+    else:
+        await Suppressing(database).add([SuppressionRow(old, Scope.MARKETING, SuppressedFor.STOP, 2.0)])
+    await projector.project([change("contact.updated", 3.0)])
+    customer = await asked(database, projector, is_customer=True)
+    await projector.project([change("consent.granted", 4.0)])
+    agreed = await asked(database, projector)
+
+    assert isinstance(customer, Settled)
+    assert isinstance(agreed, Claimed)
 
 
 async def test_proofs_end_five_years_after_their_person_was_forgotten(database, projector) -> None:

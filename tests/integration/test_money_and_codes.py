@@ -20,7 +20,7 @@ from worker.state.database import Database
 from worker.state.fence import FenceStore
 from worker.state.guarding import Guarding
 from worker.state.ledger import Ledger, Settlement
-from worker.state.tables import accounts, contacts, tallies
+from worker.state.tables import accounts, contacts, guards, tallies
 
 BIG = account(segments_per_second=1e6, max_in_flight=10_000)
 BUDGET = Budget("a", BudgetRule(per_day=1.0), holds=True)
@@ -31,6 +31,7 @@ RULES = GuardRules(mode="enforce", numbers=(), neighbours=(CapRule(most=3, per="
 async def fences(database: Database) -> FenceStore:
     store = FenceStore(database, "me", 60)
     await store.open_account("a")
+    store.budgets = {"a": BUDGET}
     async with database.transaction() as connection:
         await connection.execute(accounts.update().values(tokens=1e6))
     return store
@@ -56,7 +57,7 @@ async def spent(database: Database) -> list[float]:
 
 
 async def test_money_is_reserved_before_and_settled_after(fences, database) -> None:
-    replies = [await reply_to(fences, cost=0.1, budget=BUDGET) for _ in range(5)]
+    replies = [await reply_to(fences, cost=0.1) for _ in range(5)]
     assert await spent(database) == [0.5, 0.5]
 
     await settle(database, replies[0], Answer.ACCEPTED, 0.15)  # dearer than was thought
@@ -69,7 +70,7 @@ async def test_money_is_reserved_before_and_settled_after(fences, database) -> N
 
 
 async def test_what_is_asked_for_again_is_paid_for_once(fences, database) -> None:
-    one = ask(str(uuid.uuid4()), cost=0.4, budget=BUDGET)
+    one = ask(str(uuid.uuid4()), cost=0.4)
     (first,) = await fences.pass_through("a", BIG, [one])
     (repeated,) = await fences.pass_through("a", BIG, [one])  # the answer was lost
     await settle(database, first, Answer.AMBIGUOUS)
@@ -85,22 +86,39 @@ async def test_what_is_asked_for_again_is_paid_for_once(fences, database) -> Non
 
 
 async def test_at_100_percent_marketing_holds_and_transactional_goes_on(fences, database) -> None:
-    goes = [await reply_to(fences, cost=0.3, budget=BUDGET) for _ in range(3)]
-    held = await reply_to(fences, cost=0.3, budget=BUDGET)
-    small = await reply_to(fences, cost=0.1, budget=BUDGET)
-    transactional = await reply_to(fences, cost=0.3, budget=replace(BUDGET, holds=False))
+    goes = [await reply_to(fences, cost=0.3) for _ in range(3)]
+    held = await reply_to(fences, cost=0.3)
+    small = await reply_to(fences, cost=0.1)
+    fences.budgets = {"a": replace(BUDGET, holds=False)}
+    transactional = await reply_to(fences, cost=0.3)
+    fences.budgets = {"a": BUDGET}
     await settle(database, goes[0], Answer.RECIPIENT_REFUSED)
     await settle(database, transactional, Answer.RECIPIENT_REFUSED)
-    again = await reply_to(fences, cost=0.3, budget=BUDGET)
+    again = await reply_to(fences, cost=0.3)
 
     assert all(isinstance(one, Claimed) for one in (*goes, small, transactional, again))
     assert isinstance(held, Wait)
     assert held.why == "budget"
 
 
+async def test_what_waits_for_money_goes_by_the_budget_of_now(fences, database) -> None:
+    one = ask(str(uuid.uuid4()), cost=2.0)
+    (held,) = await fences.pass_through("a", BIG, [one])
+    fences.budgets = {"a": Budget("a", BudgetRule(per_day=5.0), holds=True)}
+    (goes,) = await fences.pass_through("a", BIG, [one])
+    await settle(database, goes, Answer.NOT_SENT)
+    fences.budgets = {}
+    for again in ("me:2", "me:3"):  # without a budget nothing is reserved, and nothing is given back
+        (goes,) = await fences.pass_through("a", BIG, [replace(one, holder=again)])
+        await settle(database, goes, Answer.NOT_SENT)
+
+    assert isinstance(held, Wait)
+    assert await spent(database) == [0.0, 0.0]
+
+
 async def test_no_budget_is_overspent_by_fences_that_ask_at_once(fences, database) -> None:
     async def offer() -> int:
-        asks = in_order(ask(str(uuid.uuid4()), cost=0.09, budget=BUDGET) for _ in range(4))
+        asks = in_order(ask(str(uuid.uuid4()), cost=0.09) for _ in range(4))
         return sum(isinstance(one, Claimed) for one in await fences.pass_through("a", BIG, asks))
 
     claimed = sum(await asyncio.gather(*(offer() for _ in range(8))))
@@ -175,23 +193,39 @@ async def age_sums(database: Database, seconds: int) -> None:
         await connection.execute(tallies.update().values(bucket=tallies.c.bucket - seconds))
 
 
-async def test_a_country_that_types_no_code_in_is_blocked_for_a_while(fences, database) -> None:
+async def test_a_country_that_types_no_code_in_is_blocked_for_a_while_and_then_on_trial(fences, database) -> None:
     rules = replace_rules(neighbours=(), block_for="10m")
-    await reply_to(fences, **code("p-0", rules=rules))
-    await Guarding(database).verified(["p-0"])
-    for n in range(1, 31):
+    for n in range(30):
         await reply_to(fences, **code(f"p-{n}", block=f"b-{n}", rules=rules))
     young = await reply_to(fences, **code("p-31", rules=rules))
     await age_sums(database, 900)
-    old = await reply_to(fences, **code("p-32", rules=rules))
-    other = await reply_to(fences, **code("p-33", rules=rules, country="BE"))
+    unjudged = await reply_to(fences, **code("p-32", rules=rules))  # nobody says which codes were typed in
+    await reply_to(fences, **code("q-0", rules=rules, country="BE"))
+    await Guarding(database).verified(["q-0"])
+    old = await reply_to(fences, **code("p-33", rules=rules))
+    other = await reply_to(fences, **code("p-34", rules=rules, country="BE"))
     (block,) = await Guarding(database).blocks()
+    async with database.transaction() as connection:
+        await connection.execute(guards.update().values(blocked_until=time.time() - 1))
+    trial = await reply_to(fences, **code("p-35", rules=rules))
 
-    assert isinstance(young, Claimed)
+    assert all(isinstance(one, Claimed) for one in (young, unjudged, other, trial))
     assert isinstance(old, Settled)
     assert b"guard_conversion" in old.payload
-    assert isinstance(other, Claimed)
     assert 500 < block.blocked_until - time.time() < 700
+
+
+async def test_a_code_that_is_tried_again_and_again_is_one_code(fences, database) -> None:
+    rules = replace_rules(neighbours=(), spend_per_hour=0.2)
+    one = ask(str(uuid.uuid4()), **code("p-0", rules=rules, cost=0.05))
+    replies = []
+    for attempt in range(8):
+        (reply,) = await fences.pass_through("a", BIG, [replace(one, holder=f"me:{attempt}")])
+        replies.append(reply)
+        await settle(database, reply, Answer.NOT_SENT)
+
+    assert all(isinstance(reply, Claimed) for reply in replies)
+    assert (await sums(database))[REQUESTED + "FR"] == 1
 
 
 def replace_rules(**changes) -> GuardRules:

@@ -218,7 +218,7 @@ def test_a_hostile_record_becomes_a_dead_letter_of_bounded_size(its_record) -> N
     decision = decided(its_record)
 
     assert isinstance(decision, GivenUp)
-    key, _ = RING.new_key("day:2026-11-23")
+    key, _, _ = RING.new_key("day:2026-11-23")
     letter = dead_letter("t", "router", its_record, decision.error, key, PEPPER, dict(decision.envelope))
     assert sum(len(v) for _, v in letter.headers) < 4_000
     assert all(len(value) <= 512 for value in decision.envelope.values())

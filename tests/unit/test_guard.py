@@ -84,15 +84,24 @@ def test_a_country_where_hardly_any_code_is_typed_in_is_blocked_if_anybody_says_
 ) -> None:
     tallies = {
         REQUESTED + "FR": Tally(settled_hour=requested[0], settled_day=requested[1]),
-        VERIFIED + "FR": Tally(hour=verified[0], day=verified[1]), ANY_VERIFIED: Tally(day=ever),
+        VERIFIED + "FR": Tally(hour=verified[0], day=verified[1]), ANY_VERIFIED: Tally(recent=ever),
     }  # fmt: skip
 
     assert found(tallies=tallies) is expected
     assert found(code(country="BE"), tallies=tallies) is None
 
 
+def test_after_a_block_a_country_is_on_trial_for_as_long() -> None:
+    tallies = {REQUESTED + "FR": Tally(settled_hour=50), ANY_VERIFIED: Tally(recent=1)}
+    was = {"country:FR": Standing(NOW - 60, 0.0, Reason.GUARD_CONVERSION)}
+    long_ago = {"country:FR": Standing(NOW - 1_801, 0.0, Reason.GUARD_CONVERSION)}
+
+    assert found(tallies=tallies, standings=was) is None
+    assert found(tallies=tallies, standings=long_ago) is Rule.CONVERSION
+
+
 def test_codes_too_new_to_have_been_typed_in_speak_against_nobody() -> None:
-    tallies = {REQUESTED + "FR": Tally(hour=500, day=500), ANY_VERIFIED: Tally(day=1)}
+    tallies = {REQUESTED + "FR": Tally(hour=500, day=500), ANY_VERIFIED: Tally(recent=1)}
 
     assert found(tallies=tallies) is None
 
@@ -139,7 +148,10 @@ def test_who_only_observes_refuses_nothing_and_tells_everything() -> None:
     watch = Watch(Lately({}, {"b1": {f"q-{n}": NOW for n in range(10)}}, {}), NOW)
     rules = GuardRules(mode="observe")
 
-    assert watch.verdict(ask(person="p-1", watched=code(rules=rules)), ()) is None
+    one = ask(person="p-1", watched=code(rules=rules))
+    assert [watch.verdict(one, ()) for _ in range(3)] == [None] * 3  # it waits for its rate meanwhile
+    assert watch.found == []
+    watch.goes(one)
     assert [(one.finding.rule, one.refused) for one in watch.found] == [(Rule.NEIGHBOURS, False)]
     assert Watch(NEW, NOW).verdict(ask(person="p-1", watched=code(rules=GuardRules(mode="off"))), got(1)) is None
 

@@ -8,14 +8,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.builders import PEPPER, RING, record
-from worker.errors import ConfigurationError, DeadLetterReason, PermanentError
+from worker.errors import ConfigurationError, UnknownKey, DeadLetterReason, PermanentError
 from worker.results import dead_letter, restore
 from worker.records import Record
 from worker.sealing import Erased, KeyRing, Pepper, load_key_ring, load_pepper
 
 
 def test_what_is_sealed_opens_with_its_key_and_with_no_other() -> None:
-    key, _ = RING.new_key("p-1")
+    key, _, _ = RING.new_key("p-1")
     sealed = key.seal(b"+33612345678")
 
     assert key.open(sealed) == b"+33612345678"
@@ -25,7 +25,7 @@ def test_what_is_sealed_opens_with_its_key_and_with_no_other() -> None:
 
 
 def test_a_value_cannot_be_passed_off_as_another_person_s() -> None:
-    key, wrapped = RING.new_key("p-1")
+    key, _, wrapped = RING.new_key("p-1")
     stolen = RING.unwrap("p-1", key.key_id, "test", wrapped)
     object.__setattr__(stolen, "subject", "p-2")
 
@@ -34,16 +34,16 @@ def test_a_value_cannot_be_passed_off_as_another_person_s() -> None:
 
 
 def test_after_rotation_the_old_key_still_unwraps() -> None:
-    key, wrapped = RING.new_key("p-1")
+    key, _, wrapped = RING.new_key("p-1")
     rotated = KeyRing({"test": bytes(range(32)), "new": bytes(32)}, "new")
 
     assert rotated.unwrap("p-1", key.key_id, "test", wrapped).open(key.seal(b"x")) == b"x"
 
 
 def test_a_ring_that_lacks_a_key_says_which() -> None:
-    key, wrapped = RING.new_key("p-1")
+    key, _, wrapped = RING.new_key("p-1")
 
-    with pytest.raises(ConfigurationError, match="gone"):
+    with pytest.raises(UnknownKey, match="gone"):
         RING.unwrap("p-1", key.key_id, "gone", wrapped)
 
 
@@ -83,7 +83,7 @@ HEADERS = st.lists(st.tuples(st.text(max_size=20), st.one_of(st.none(), st.binar
 @given(st.one_of(st.none(), st.binary(max_size=300)), st.one_of(st.none(), st.binary(max_size=30)), HEADERS)
 def test_a_dead_letter_gives_its_record_back_to_the_byte(value, key, headers) -> None:
     its = Record("orders.events", 3, 42, 1_700_000_000_123, key, value, tuple(headers))
-    person, _ = RING.new_key("p-1")
+    person, _, _ = RING.new_key("p-1")
 
     letter = dead_letter(
         "sms.router.dlq", "router", its, PermanentError(DeadLetterReason.BAD_DATA, "no"), person, PEPPER, {}
@@ -95,7 +95,7 @@ def test_a_dead_letter_gives_its_record_back_to_the_byte(value, key, headers) ->
 
 def test_a_dead_letter_s_headers_say_everything_but_the_person() -> None:
     its = record(value=b'{"phone": "+33612345678"}', key=b"+33612345678", headers=(("ce_subject", b"Alice"),), offset=7)
-    key, _ = RING.new_key("day:2026-11-23")
+    key, _, _ = RING.new_key("day:2026-11-23")
 
     letter = dead_letter(
         "t",
@@ -120,7 +120,7 @@ def test_a_dead_letter_s_headers_say_everything_but_the_person() -> None:
 
 def test_a_value_too_large_for_the_topic_keeps_its_head_hash_and_origin() -> None:
     its = record(value=b"x" * 1_048_000, offset=9)
-    key, _ = RING.new_key("day:2026-11-23")
+    key, _, _ = RING.new_key("day:2026-11-23")
 
     letter = dead_letter("t", "router", its, PermanentError(DeadLetterReason.TOO_LARGE, "no"), key, PEPPER, {})
     polled = Record("t", 0, 0, 0, letter.key, letter.value, letter.headers)

@@ -1,6 +1,7 @@
 """`guard`: what the abuse guard blocks, and letting it pass."""
 
 import asyncio
+import re
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Annotated
@@ -17,6 +18,7 @@ from worker.messages import person_of
 from worker.state.guarding import Block, Guarding
 from worker.tools import open_tools
 
+SCOPE = re.compile(r"(block|number):[\w-]{22}|country:[A-Z]{2}|spend")
 app = typer.Typer(help="The abuse guard for login codes: what it blocks, and letting it pass.", no_args_is_help=True)
 
 
@@ -65,6 +67,12 @@ def allow(
     """
     if sum(one is not None for one in (scope, country, phone)) != 1:
         raise typer.BadParameter("give a scope, --country, or --phone -")
+    if scope is not None and not SCOPE.fullmatch(scope):
+        raise typer.BadParameter(
+            "is none; `guard ls` names them: block:HASH, number:HASH, country:FR, spend. A number: --phone -"
+        )
+    if country is not None and not re.fullmatch("[A-Za-z]{2}", country):
+        raise typer.BadParameter(f"found {country!r}; write FR", param_hint="--country")
     span = parse_duration(lasting)
     if not isinstance(span, timedelta):
         raise typer.BadParameter(f"found {lasting!r}; write 30m, 24h or 7d", param_hint="--for")

@@ -1,25 +1,27 @@
 """`keys`: how old keys are, and rotating the ring that wraps everybody's data keys."""
 
 import asyncio
-from collections.abc import Sequence
+import re
+import time
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import orjson
 import typer
-from tenacity import AsyncRetrying, retry_if_result, stop_after_delay, wait_fixed
 
 from worker.auditing import auditing_the_end
 from worker.cli.options import DEFAULT_CONFIG, ConfigOption, JsonOption
 from worker.cli.printing import progress
+from worker.errors import ConfigurationError, NotEverybody, Problem
 from worker.presence import MONTH_S, OLD_MONTHS, TOO_OLD_MONTHS
-from worker.sealing import KeyRing, add_ring_key, drop_ring_keys, load_key_ring
-from worker.state.presence import KeyUse, Presence
+from worker.sealing import KeyRing, add_ring_key, drop_ring_keys, load_key_ring, make_current
+from worker.state.presence import KeyUse, Presence, Process
 from worker.tools import Tools, open_tools
 
 app = typer.Typer(help="Keys: their age, and their rotation.", no_args_is_help=True)
-PATIENCE_S, LOOK_EVERY_S = 180.0, 2.0
+PATIENCE_S, LOOK_EVERY_S, DAY_S = 180.0, 2.0, 86_400.0
 
 
 @app.command()
@@ -69,19 +71,27 @@ def rotate(
     rewrap_only: Annotated[
         bool, typer.Option("--rewrap-only", help="The ring has its new current key already, from a secret store.")
     ] = False,
-    drop: Annotated[bool, typer.Option("--drop", help="Take keys that wrap nothing any more out of the file.")] = False,
+    drop: Annotated[
+        bool,
+        typer.Option("--drop", help="With --rewrap-only, a day later: take keys that wrap nothing out of the file."),
+    ] = False,
     config: ConfigOption = DEFAULT_CONFIG,
 ) -> None:
     """
     Rotate the key ring while everything runs: a fresh key that every process knows, then all wrapped anew. Audited.
 
-    No process is restarted, and nothing is sealed anew: data keys stay, only what wraps them changes. It waits until every
-    running process has read the new key. It can be stopped, and goes on with --rewrap-only.
+    No process is restarted, and nothing is sealed anew: data keys stay, only what wraps them changes. The new key becomes
+    the current one when every running process has read it. With a secret store, do the same by hand: add the key, let it
+    reach every host, make it current, and then --rewrap-only. It can be stopped, and goes on with --rewrap-only.
 
     An account's key is rotated at the provider: write the new one into its key_file, and workers take it within seconds.
 
     Example: `sms-worker keys rotate`, and a day later `sms-worker keys rotate --rewrap-only --drop`
     """
+    if name is not None and not re.fullmatch(r"[\w.-]{1,40}", name):
+        raise typer.BadParameter("is 1 to 40 letters, digits, dots and dashes", param_hint="--name")
+    if drop and not rewrap_only:
+        raise typer.BadParameter("goes with --rewrap-only, a day after the rotation", param_hint="--drop")
     count, dropped = asyncio.run(_rotate(config, name, rewrap_only=rewrap_only, drop=drop))
     gone = f"; dropped {', '.join(dropped)}" if dropped else ""
     typer.echo(f"{count} data keys wrapped anew{gone}", err=True)
@@ -89,53 +99,69 @@ def rotate(
 
 async def _rotate(config: Path, name: str | None, *, rewrap_only: bool, drop: bool) -> tuple[int, list[str]]:
     async with open_tools(config) as tools:
-        path = tools.configuration.settings.key_ring_file
-        if not rewrap_only:
-            add_ring_key(path, name or f"{tools.clock.now():%Y-%m-%d}")
-        ring, presence = load_key_ring(path, create=False), Presence(tools.database)
-        await presence.note_ring_key(ring.current)
-        await _wait_for_everybody(presence, ring.current)
-        count = await _rewrap(tools, presence, ring)
-        used = {one.name for one in await presence.keys() if one.kind == "ring"}
-        return count, drop_ring_keys(path, used) if drop else []
+        path, presence = tools.configuration.settings.key_ring_file, Presence(tools.database)
+        current, count, dropped = "", 0, list[str]()
 
-
-async def _wait_for_everybody(presence: Presence, current: str) -> None:
-    """Wait until each process knows the current key, as it will meet data keys that are wrapped by it."""
-
-    async def behind() -> Sequence[str]:
-        return [one.host for one in await presence.alive() if current not in one.ring_keys]
-
-    def tell(hosts: Sequence[str]) -> bool:
-        if hosts:
-            typer.echo(f"waiting for {len(hosts)} processes to read key {current}: {', '.join(hosts[:5])}", err=True)
-        return bool(hosts)
-
-    waiting = AsyncRetrying(
-        retry=retry_if_result(tell), wait=wait_fixed(LOOK_EVERY_S), stop=stop_after_delay(PATIENCE_S)
-    )
-    await waiting(behind)
-
-
-async def _rewrap(tools: Tools, presence: Presence, ring: KeyRing) -> int:
-    count = 0
-    with progress() as bar:
-        task = bar.add_task("data keys", total=None)
-
-        def told() -> dict[str, int | str]:
-            return {"current": ring.current, "data_keys": count}
+        def told() -> dict[str, Any]:
+            return {"current": current, "data_keys": count, "dropped": dropped}
 
         async with auditing_the_end(tools.topics, tools.sink, "keys.rotate", told):
-            last = ""
-            while rows := await presence.stale_keys(ring.current, last):
-                new = [
-                    {
-                        "subject": row.subject, "key_id": row.key_id, "before": row.wrapped, "ring_key": ring.current,
-                        "wrapped": ring.rewrap(row.subject, row.key_id, row.ring_key, row.wrapped),
-                    }
-                    for row in rows
-                ]  # fmt: skip
-                count += await presence.rewrapped(new)
-                bar.advance(task, len(new))
-                last = rows[-1].subject
+            if not rewrap_only:
+                fresh = name or f"{tools.clock.now():%Y-%m-%d}"
+                add_ring_key(path, fresh)
+                await _wait_for(presence, lambda one: fresh in one.ring_keys, f"read key {fresh}")
+                make_current(path, fresh)
+            ring = load_key_ring(path, create=False)
+            current = ring.current
+            await presence.note_ring_key(current)
+            await _wait_for(presence, lambda one: one.current_key == current, f"use key {current}")
+            count = await _rewrap(presence, ring)
+            if drop:
+                dropped = await _drop(tools, presence, path, current)
+        return count, dropped
+
+
+async def _drop(tools: Tools, presence: Presence, path: Path, current: str) -> list[str]:
+    """Take keys out that wrap nothing; a command that began before the rotation may still wrap by an old one for hours."""
+    uses = {one.name: one for one in await presence.keys() if one.kind == "ring"}
+    age_s = tools.clock.now().timestamp() - uses[current].since if current in uses else 0.0
+    if age_s < DAY_S:
+        told = f"key {current} is current for {age_s / 3600:.1f} hours; old keys are dropped after 24"
+        raise ConfigurationError([Problem(str(path), None, "current", told)])
+    return drop_ring_keys(path, set(uses))
+
+
+async def _wait_for(presence: Presence, follows: Callable[[Process], bool], what: str) -> None:
+    """
+    Wait until every running process does.
+
+    Raises:
+        NotEverybody: After three minutes some do not.
+    """
+    behind = [one.host for one in await presence.alive() if not follows(one)]
+    ends = time.monotonic() + PATIENCE_S
+    while behind and time.monotonic() < ends:
+        typer.echo(f"waiting for {len(behind)} processes to {what}: {', '.join(behind[:5])}", err=True)
+        await asyncio.sleep(LOOK_EVERY_S)
+        behind = [one.host for one in await presence.alive() if not follows(one)]
+    if behind:
+        told = f"{', '.join(behind)} did not {what} in {PATIENCE_S:g} s; every key stays. Once they do: --rewrap-only"
+        raise NotEverybody(told)
+
+
+async def _rewrap(presence: Presence, ring: KeyRing) -> int:
+    count, last = 0, ""
+    with progress() as bar:
+        task = bar.add_task("data keys", total=None)
+        while rows := await presence.stale_keys(ring.current, last):
+            new = [
+                {
+                    "subject": row.subject, "key_id": row.key_id, "before": row.wrapped, "ring_key": ring.current,
+                    "wrapped": ring.rewrap(row.subject, row.key_id, row.ring_key, row.wrapped),
+                }
+                for row in rows
+            ]  # fmt: skip
+            count += await presence.rewrapped(new)
+            bar.advance(task, len(new))
+            last = rows[-1].subject
     return count

@@ -67,6 +67,9 @@ async def _clean(
         if its is None:
             told = f"found {name!r}; there are {', '.join(accounts.accounts)}"
             raise ConfigurationError([Problem("--account", None, "", told)])
+        if its.simulation_mode:
+            told = f"account {name} simulates: its answers are made up, and would be kept as facts"
+            raise ConfigurationError([Problem("--account", None, "", told)])
         hygiene = Hygiene(tools.database, tools.people)
         count = await hygiene.count_stale(older_than)
         count = min(count, most or count)

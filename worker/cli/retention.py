@@ -42,16 +42,15 @@ async def _run(config: Path, *, yes: bool) -> tuple[int, int]:
                 people += len(piece)
             return people, len(await job.proofs())
         with progress() as bar:
-            task = bar.add_task("retention", total=None)
+            task = bar.add_task("people", total=None)
 
             def told() -> dict[str, int | str]:
                 return {"run": run, "forgotten": people, "proofs_ended": proofs}
 
             async with auditing_the_end(tools.topics, tools.sink, "retention", told):
-                async for piece in job.prospects():
-                    await job.forget(piece, run)
-                    people += len(piece)
-                    bar.advance(task, len(piece))
+                async for piece in job.prospects(lambda count: bar.advance(task, count)):
+                    for one in piece:
+                        people += await job.forget(one, run)
                 while over := await job.proofs():
                     await job.end(over)
                     proofs += len(over)

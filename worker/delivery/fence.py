@@ -19,6 +19,7 @@ from worker.delivery.gate import Gate
 from worker.delivery.ledger import Entry, State, claim, conclude, defer, give_up_on, is_doubtful, may_ask_again
 from worker.delivery.superseding import is_superseded
 from worker.delivery.watching import Watch
+from worker.policy.budget import Budget
 from worker.policy.caps import Counted, free_at
 from worker.policy.consent import DatedAct, Suppression, check_consent
 from worker.policy.guard import Lately
@@ -96,9 +97,10 @@ def decide(
     projection_max_age_s: float,
     *,
     serves_urgent: bool = False,
+    budget: Budget | None = None,
 ) -> Decision:
-    """Return what becomes of *asks*, which are in order, at the account called *name*."""
-    gate = _gate(view, name, account, account.reserved_in_flight if serves_urgent else 0)
+    """Return what becomes of *asks*, which are in order, at the account called *name*, paid from *budget*."""
+    gate = _gate(view, name, account, account.reserved_in_flight if serves_urgent else 0, budget)
     counted = {ask.person: list(view.counted.get(ask.person, ())) for ask in asks if ask.person is not None}
     view = replace(view, counted=counted)
     decision = Decision(0.0, [], watch=Watch(view.lately, view.now), spent=gate.added)
@@ -121,10 +123,10 @@ def decide(
     return replace(decision, tokens=gate.tokens)
 
 
-def _gate(view: View, name: str, account: Account, reserved: int) -> Gate:
+def _gate(view: View, name: str, account: Account, reserved: int, budget: Budget | None) -> Gate:
     elapsed = max(0.0, view.now - view.refilled_at)
     tokens = min(account.bucket, view.tokens + elapsed * account.segments_per_second)
-    return Gate(account, name, view.now, tokens, view.held_until, view.live_claims, view.spent, reserved)
+    return Gate(account, name, view.now, tokens, view.held_until, view.live_claims, view.spent, reserved, budget)
 
 
 def _known(ask: Ask, entry: Entry | None, incarnation: str, view: View) -> Reply | None:
@@ -150,7 +152,8 @@ def _decide_one(
     before = entry or Entry(message_id=ask.message_id, fingerprint=ask.fingerprint, state=State.RELEASED)
     doubtful = before.state in (State.IN_DOUBT, State.CLAIMED)
     verdict = verdict_of(ask, view, account.start_window_s)
-    if isinstance(verdict, Send) and not doubtful:  # what may have been sent already is no new code
+    is_new = before.claimed_at is None  # a code that is tried again is no other code
+    if isinstance(verdict, Send) and is_new:
         verdict = watch.verdict(ask, view.counted.get(ask.person or "", ())) or verdict
     known_there = before.account == name and may_ask_again(before, account.ref_life_s, view.now)
     if doubtful and not known_there and ask.resend and not isinstance(verdict, Refuse):
@@ -167,14 +170,15 @@ def _decide_one(
         return Deferred(payload, verdict), [replace(defer(before, ask.step), outcome=payload)]
     if ask.purpose is not None and (view.projection_age_s is None or view.projection_age_s > max_age_s):
         return Wait(1.0, "projection"), []
-    if (wait := gate.pass_through(ask, (before.reserved or 0.0) if doubtful else 0.0)) is not None:
+    already = (before.reserved or 0.0) if doubtful else 0.0
+    if (wait := gate.pass_through(ask, already)) is not None:
         return wait, []
-    watch.goes(ask)
+    if is_new:
+        watch.goes(ask)
     claimed = claim(before, ask.holder, name, view.now, account.lease_s)
     if ask.person is not None and ask.limits.scope is not None:
         claimed = replace(claimed, person=ask.person, scope=ask.limits.scope, claimed_at=view.now)
-    if ask.limits.cost is not None:
-        claimed = replace(claimed, reserved=ask.limits.cost, claimed_at=view.now)
+    claimed = replace(claimed, reserved=gate.reserved(ask, already), claimed_at=view.now)
     return Claimed(claimed.attempt, ask.holder, entry=claimed, verdict=verdict), [claimed]
 
 

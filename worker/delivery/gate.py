@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from schemas.messages import Lane
 from worker.delivery.accounts import Account
 from worker.delivery.asks import Ask, Wait
-from worker.policy.budget import names
+from worker.policy.budget import Budget, names
 
 # How much of the bucket each lane leaves for those before it.
 THRESHOLD = {Lane.URGENT: 0.0, Lane.TRANSACTIONAL: 0.1, Lane.MARKETING: 0.3}
@@ -25,6 +25,7 @@ class Gate:
         in_flight: Requests under way, of every process.
         spent: What tallies of its budget have come to.
         reserved: Requests that only the urgent lane may have.
+        budget: That everything is paid from, as it is by now: what has waited for money may go once there is more.
 
     Attributes:
         added: What this batch adds to the tallies of money.
@@ -40,6 +41,7 @@ class Gate:
         in_flight: int,
         spent: Mapping[str, float],
         reserved: int,
+        budget: Budget | None,
     ) -> None:
         self._account = account
         self._name = name
@@ -48,6 +50,7 @@ class Gate:
         self._in_flight = in_flight
         self._spent = dict(spent)
         self._reserved = reserved
+        self._budget = budget
         self._shut: Wait | None = None
         self.tokens = tokens
         self.added: dict[str, float] = {}
@@ -64,9 +67,13 @@ class Gate:
         if self._shut is None:
             self.tokens -= ask.segments
             self._in_flight += 1
-            if ask.limits.cost is not None:
-                self._spend(ask.limits.cost - already)
+            if self._budget is not None:
+                self._spend((ask.limits.cost or 0.0) - already)
         return self._shut
+
+    def reserved(self, ask: Ask, already: float) -> float | None:
+        """Return what *ask* has reserved by now; None if nobody keeps a budget."""
+        return (ask.limits.cost or 0.0) if self._budget is not None else already or None
 
     def _spend(self, money: float) -> None:
         for name in names(self._name, self._now):
@@ -76,7 +83,7 @@ class Gate:
     def _refuse(self, ask: Ask, already: float) -> Wait | None:
         if self._held_until > self._now:
             return Wait(min(self._held_until - self._now, 5.0), "held")
-        budget, more = ask.limits.budget, (ask.limits.cost or 0.0) - already
+        budget, more = self._budget, (ask.limits.cost or 0.0) - already
         if budget is not None and budget.holds and more > 0 and budget.is_spent(self._spent, more, self._now):
             return Wait(BUDGET_NAP_S, "budget")
         reserved = 0 if ask.lane is Lane.URGENT else self._reserved

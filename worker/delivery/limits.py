@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from worker.policy.budget import Budget
 from worker.policy.caps import Cap
 from worker.policy.guard import Watched
 from worker.policy.verdicts import Verdict
@@ -21,8 +20,7 @@ class Limits:
         caps: How often its number may be texted.
         is_customer: Its marketing needs no opt-in, only that its person never objected.
         watched: What the abuse guard knows of it; None if it does not watch it.
-        cost: Estimated, in the account's currency; None where nobody keeps a budget.
-        budget: That it is paid from.
+        cost: Estimated, in the account's currency; None where nobody has said a price.
         defers_over_cap: Over a cap it waits until it may go; otherwise it is suppressed.
     """
 
@@ -34,7 +32,6 @@ class Limits:
     is_customer: bool = False
     watched: Watched | None = None
     cost: float | None = None
-    budget: Budget | None = None
     defers_over_cap: bool = False
 
 

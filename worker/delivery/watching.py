@@ -39,7 +39,7 @@ class Watch:
 
     def __post_init__(self) -> None:
         """Copy what changes."""
-        its = self.lately
+        its, self._seen = self.lately, dict[str, Found]()
         neighbours = {block: dict(numbers) for block, numbers in its.neighbours.items()}
         self._tallies, self._neighbours, self._standings = dict(its.tallies), neighbours, dict(its.standings)
         self.lately = Lately(self._tallies, self._neighbours, self._standings)
@@ -53,9 +53,10 @@ class Watch:
         if finding is None:
             return None
         found = Found(finding, watched)
-        self.found.append(found)
         if not found.refused:
+            self._seen[ask.message_id] = found  # counted once it goes: it may ask again and again meanwhile
             return None
+        self.found.append(found)
         if finding.is_new:
             until = self.now + watched.rules.block_for.total_seconds()
             self._standings[finding.scope] = Standing(until, 0.0, REASON_OF[finding.rule])
@@ -67,6 +68,8 @@ class Watch:
         if watched is None or ask.person is None or watched.rules.mode == "off":
             return
         self.passed.append(ask)
+        if (found := self._seen.pop(ask.message_id, None)) is not None:
+            self.found.append(found)
         self._neighbours.setdefault(watched.block, {})[ask.person] = self.now
         for name, amount in ((REQUESTED + watched.country, 1.0), (SPENT, watched.cost)):
             its = self._tallies.get(name, Tally())

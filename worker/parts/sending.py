@@ -84,10 +84,13 @@ async def open_senders(shared: Shared, stage: Stage, lanes: Collection[Lane], st
     def adopt(configuration: Configuration) -> None:
         new = checks(configuration)
         spending.budgets = new.budgets
+        for fence in stage.fences:
+            fence.budgets = {its.account: its for its in new.budgets}
         for sender in senders:
             sender.adopt(new)
 
     shared.reloading.adopters.append(adopt)
+    adopt(configuration)
     waiting = HoldingWaiting(Waiting(shared.database))
     for lane in lanes:  # each by itself: codes that are due never wait for offers
         mover = Mover(lane, waiting, stage.sinks[f"sender-{lane}"], shared.topics, shared.clock)
@@ -134,6 +137,7 @@ async def _open_accounts(
     others = FenceStore(shared.database, incarnation, settings.projection_max_age_s, [urgent])
     # What serves the urgent lane waits for nobody's connection.
     reserved = FenceStore(shared.database.urgent, incarnation, settings.projection_max_age_s, [urgent])
+    stage.fences += [others, reserved]
 
     holders = (f"{incarnation}:{number}" for number in itertools.count())
     held_until: dict[str, float] = {}

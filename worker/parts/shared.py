@@ -19,6 +19,7 @@ from worker.routing.loading import Configuration
 from worker.sealing import Pepper, load_key_ring, load_pepper
 from worker.state.clock import StateClock
 from worker.state.database import Database, check_schema, open_database
+from worker.state.fence import FenceStore
 from worker.state.operating import Operating
 from worker.state.people import People
 from worker.topics import Topics
@@ -39,6 +40,7 @@ class Stage:
         services: What answers them in the background; none ever ends by itself.
         queues: Where messages wait for the fence.
         queue_of: The same, by the name of the runner whose messages wait there.
+        fences: Which decide for queues.
         sinks: What writes to Kafka, by name.
         read_once: Says whether these partitions of contacts and consents have been read, where that was never so before;
             for None, whether somebody has found that so.
@@ -48,6 +50,7 @@ class Stage:
     services: dict[str, Callable[[], Awaitable[None]]] = field(default_factory=dict)
     queues: list[FenceQueue] = field(default_factory=list)
     queue_of: dict[str, FenceQueue] = field(default_factory=dict)
+    fences: list[FenceStore] = field(default_factory=list)
     sinks: dict[str, Sink] = field(default_factory=dict)
     read_once: Callable[[Collection[tuple[str, int]] | None], Awaitable[bool]] | None = None
 

@@ -209,8 +209,7 @@ class Checking:
             caps=self._caps_of(template, message),
             is_customer=checked.is_customer,
             watched=self._watched(template, checked),
-            cost=self.cost(message, checked) if message.category in self._budgets else None,
-            budget=self._budgets.get(message.category),
+            cost=self.cost(message, checked),
             defers_over_cap=template.on_cap == "defer",
         )
 

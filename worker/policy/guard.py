@@ -81,12 +81,14 @@ class Tally(NamedTuple):
     Attributes:
         settled_hour: Within the last hour, but for what is too new to have come to anything.
         settled_day: The same for 24 hours.
+        recent: Within ten minutes.
     """
 
     hour: float = 0.0
     day: float = 0.0
     settled_hour: float = 0.0
     settled_day: float = 0.0
+    recent: float = 0.0
 
 
 NOTHING, NEVER = Tally(), Standing(0.0, 0.0)
@@ -137,9 +139,17 @@ def find(
             continue
         if standing.blocked_until > now and standing.reason == REASON_OF[rule]:
             return Finding(rule, scope, is_new=False)
-        if _speaks_against(rule, watched, person, message_id, counted, lately, now):
+        on_trial = (
+            rule is Rule.CONVERSION and standing.reason == REASON_OF[rule] and now < _trial_until(standing, watched)
+        )
+        if not on_trial and _speaks_against(rule, watched, person, message_id, counted, lately, now):
             return Finding(rule, scope, is_new=rule not in (Rule.COUNTRY, Rule.NUMBER))
     return None
+
+
+def _trial_until(standing: Standing, watched: Watched) -> float:
+    """Return until when a country that was blocked goes on trial: only codes that go again can show that they come."""
+    return standing.blocked_until + watched.rules.block_for.total_seconds()
 
 
 def _speaks_against(
@@ -163,7 +173,9 @@ def _speaks_against(
 
 
 def _converts_badly(rules: GuardRules, country: str, tallies: Mapping[str, Tally]) -> bool:
-    if tallies.get(ANY_VERIFIED, NOTHING).day == 0:  # nobody publishes `otp.verified`: there is nothing to judge by
+    if (
+        tallies.get(ANY_VERIFIED, NOTHING).recent == 0
+    ):  # nobody publishes `otp.verified`, or it lags: nothing to judge by
         return False
     requested, verified = tallies.get(REQUESTED + country, NOTHING), tallies.get(VERIFIED + country, NOTHING)
 

@@ -28,6 +28,7 @@ class Configuration:
         warnings: What is unwise, but no mistake.
         folder: Where it stands.
         hash: Of all that stands there, byte for byte.
+        has_policy: There is a policy.yaml that says something.
     """
 
     settings: Settings
@@ -38,6 +39,7 @@ class Configuration:
     warnings: list[Problem] = field(default_factory=list)
     folder: Path | None = None
     hash: str = ""
+    has_policy: bool = False
 
 
 def load_configuration(folder: Path, **overrides: Any) -> Configuration:
@@ -68,7 +70,9 @@ def load_configuration(folder: Path, **overrides: Any) -> Configuration:
     found = check(settings, load_yaml(folder / "worker.yaml"), table, templates, accounts, policy, policy_file)
     if mistakes := [problem for problem in found if not problem.warning]:
         raise ConfigurationError(mistakes)
-    return Configuration(settings, templates, table, accounts, policy, found, folder, content)
+    return Configuration(
+        settings, templates, table, accounts, policy, found, folder, content, bool(policy_file and policy_file.content)
+    )
 
 
 def content_hash(folder: Path) -> str:

@@ -1,6 +1,6 @@
 """The fence's transaction: lock, read, decide, write. What is decided is in `worker.delivery.fence`."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import sqlalchemy as sa
@@ -12,7 +12,8 @@ from worker.delivery.accounts import Account
 from worker.delivery.asks import Ask, Reply
 from worker.delivery.fence import View, decide
 from worker.delivery.superseding import told_apart
-from worker.policy.budget import names
+from worker.delivery.watching import Watch
+from worker.policy.budget import Budget, names
 from worker.state.acts import read_acts
 from worker.state.cancelling import read_cancelled
 from worker.state.counting import read_counted
@@ -49,7 +50,12 @@ async def lock_accounts(connection: AsyncConnection, names: Collection[str]) -> 
 
 
 class FenceStore:
-    """Runs the fence of one account at a time, for a batch of messages."""
+    """
+    Runs the fence of one account at a time, for a batch of messages.
+
+    Attributes:
+        budgets: By account; as they are now, whatever they were when a message began to wait.
+    """
 
     def __init__(
         self,
@@ -65,6 +71,8 @@ class FenceStore:
         self._incarnation = incarnation
         self._max_age_s = projection_max_age_s
         self._urgent_accounts = frozenset(urgent_accounts)
+        self._told: dict[str, float] = {}
+        self.budgets: Mapping[str, Budget] = {}
 
     async def open_account(self, name: str) -> None:
         """Make the account's row if it is new; its bucket starts empty."""
@@ -83,7 +91,10 @@ class FenceStore:
         async with self._database.transaction() as connection:
             view = await self._read(connection, name, asks)
             urgent = name in self._urgent_accounts
-            decision = decide(asks, view, name, account, self._incarnation, self._max_age_s, serves_urgent=urgent)
+            decision = decide(
+                asks, view, name, account, self._incarnation, self._max_age_s,
+                serves_urgent=urgent, budget=self.budgets.get(name),
+            )  # fmt: skip
             await self._ledger.write(connection, decision.entries)
             await self._waiting.write(connection, decision.deferrals)
             await write_watch(connection, decision.watch)
@@ -92,11 +103,7 @@ class FenceStore:
             await connection.execute(
                 changed.values(tokens=decision.tokens, refilled_at=max(view.now, view.refilled_at))
             )
-        for found in decision.watch.found:
-            mode, rule = found.watched.rules.mode, found.finding.rule
-            metrics.child(metrics.GUARD, rule, mode).inc()
-            if found.finding.is_new:
-                log.warning("guard.found", rule=rule, mode=mode, scope=found.finding.scope)
+        self._tell(decision.watch, view.now)
         return decision.replies
 
     async def hold(self, name: str, seconds: float, reason: str) -> None:
@@ -124,12 +131,17 @@ class FenceStore:
             seen=await self._seen.read(connection, told_apart(name for ask in asks for name in ask.unless)),
             counted=await read_counted(connection, asks, now.now),
             lately=await read_lately(connection, asks, now.now),
-            spent=await _read_spent(connection, name, asks, now.now),
+            spent=await read_sums(connection, names(name, now.now)) if name in self.budgets else {},
             cancelled=await read_cancelled(connection, asks) if now.cancellations else {},
             projection_age_s=None if now.caught_up_at is None else now.now - now.caught_up_at,
         )
 
-
-async def _read_spent(connection: AsyncConnection, account: str, asks: Sequence[Ask], now: float) -> dict[str, float]:
-    """Return what an account's budget has come to, if any of *asks* is paid from one."""
-    return await read_sums(connection, names(account, now) if any(ask.limits.budget for ask in asks) else ())
+    def _tell(self, watch: Watch, now: float) -> None:
+        """Count what the guard found, and log each scope once as long as its block lasts, or would last."""
+        self._told = {scope: until for scope, until in self._told.items() if until > now}
+        for found in watch.found:
+            mode, rule, scope = found.watched.rules.mode, found.finding.rule, found.finding.scope
+            metrics.child(metrics.GUARD, rule, mode).inc()
+            if found.finding.is_new and scope not in self._told:
+                self._told[scope] = now + found.watched.rules.block_for.total_seconds()
+                log.warning("guard.found", rule=rule, mode=mode, scope=scope)

@@ -20,7 +20,7 @@ from worker.state.people import People
 from worker.state.suppressing import Suppressing, SuppressionRow
 from worker.state.tables import contacts, db_now, numbers, suppressions
 
-STRIKES = 2
+STRIKES, FORGOTTEN_S = 2, 90 * 86_400.0  # refusals further apart say nothing together
 PIECE = 500
 FOR_CATEGORY = {
     Category.TRANSACTIONAL: (Scope.EVERYTHING, SuppressedFor.DEAD_NUMBER),
@@ -44,13 +44,13 @@ class Hygiene:
         self._suppressing = Suppressing(database)
 
     async def stale(self, older_than: timedelta) -> AsyncIterator[list[Stale]]:
-        """Yield numbers of contacts that were not looked up for so long, and are not known to be dead, some at a time."""
+        """Yield numbers of contacts that were not looked up for so long, and may be texted at all, some at a time."""
         last, since = "", db_now() - older_than.total_seconds()
-        dead = sa.select(suppressions.c.person).where(suppressions.c.reason == SuppressedFor.DEAD_NUMBER.value)
+        silent = sa.select(suppressions.c.person).where(suppressions.c.scope == Scope.EVERYTHING.value)
         wanted = (
             sa.select(sa.func.min(contacts.c.subject).label("subject"), contacts.c.person)
             .join_from(contacts, numbers, numbers.c.person == contacts.c.person, isouter=True)
-            .where(contacts.c.sealed.is_not(None), contacts.c.person.not_in(dead))
+            .where(contacts.c.sealed.is_not(None), contacts.c.person.not_in(silent))
             .where(sa.func.coalesce(numbers.c.checked_at, 0.0) < since)
             .group_by(contacts.c.person)
             .order_by(contacts.c.person)
@@ -87,11 +87,14 @@ class Hygiene:
                 await connection.execute(again, rows)
 
     async def strike(self, person: str, category: Category) -> bool:
-        """Count a permanent refusal of a number by its provider; return whether that makes it one too many."""
+        """Count a permanent refusal of a number by its category's account; return whether that makes it one too many."""
         insert: Any = postgresql.insert if self._database.is_postgresql else sqlite.insert
-        statement = insert(numbers).values(person=person, strikes=1, struck_at=db_now())
-        more = {"strikes": numbers.c.strikes + 1, "struck_at": db_now()}
-        counting = statement.on_conflict_do_update(index_elements=["person"], set_=more).returning(numbers.c.strikes)
+        mine = numbers.c.strikes if category is Category.TRANSACTIONAL else numbers.c.marketing_strikes
+        old = numbers.c.struck_at < db_now() - FORGOTTEN_S
+        counts = {c.name: sa.case((old, 0), else_=c) for c in (numbers.c.strikes, numbers.c.marketing_strikes)}
+        more = {**counts, mine.name: sa.case((old, 1), else_=mine + 1), "struck_at": db_now()}
+        statement = insert(numbers).values({"person": person, mine.name: 1, "struck_at": db_now()})
+        counting = statement.on_conflict_do_update(index_elements=["person"], set_=more).returning(mine)
         async with self._database.transaction() as connection:
             strikes = await connection.scalar(counting) or 0
         if strikes < STRIKES:
@@ -109,5 +112,5 @@ class Hygiene:
             await self._suppressing.remove(person, Scope(row.scope), SuppressedFor(row.reason))
         async with self._database.transaction() as connection:
             cleared = numbers.update().where(numbers.c.person == person)
-            await connection.execute(cleared.values(strikes=0, line=Line.UNDECIDED.value))
+            await connection.execute(cleared.values(strikes=0, marketing_strikes=0, line=Line.UNDECIDED.value))
         return bool(found)

@@ -76,8 +76,8 @@ class People:
         statement = insert(person_keys).values(created_at=db_now()).on_conflict_do_nothing()
         rows = []
         for subject in sorted(subjects):
-            key, wrapped = self.ring.new_key(subject)
-            rows.append({"subject": subject, "key_id": key.key_id, "ring_key": self.ring.current, "wrapped": wrapped})
+            key, ring_key, wrapped = self.ring.new_key(subject)
+            rows.append({"subject": subject, "key_id": key.key_id, "ring_key": ring_key, "wrapped": wrapped})
         await connection.execute(statement, rows)
 
     def _known(self, row: Any) -> Known:

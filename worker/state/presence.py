@@ -27,6 +27,7 @@ class Process:
     configuration: str
     refused: bool
     ring_keys: Sequence[str]
+    current_key: str
     started_at: float = 0.0
     seen_at: float = 0.0
 
@@ -58,9 +59,16 @@ class Presence:
         """Say that *process* runs."""
         insert: Any = postgresql.insert if self._database.is_postgresql else sqlite.insert
         its = {name: getattr(process, name) for name in ("incarnation", "host", "duties", "version", "refused")}
-        its |= {"configuration": process.configuration, "ring_keys": orjson.dumps(list(process.ring_keys)).decode()}
+        its |= {
+            "current_key": process.current_key,
+            "configuration": process.configuration,
+            "ring_keys": orjson.dumps(list(process.ring_keys)).decode(),
+        }
         statement = insert(processes).values(**its, started_at=db_now(), seen_at=db_now())
-        fresh = {name: statement.excluded[name] for name in ("configuration", "refused", "ring_keys", "seen_at")}
+        fresh = {
+            name: statement.excluded[name]
+            for name in ("configuration", "refused", "ring_keys", "current_key", "seen_at")
+        }
         async with self._database.transaction() as connection:
             await connection.execute(statement.on_conflict_do_update(index_elements=["incarnation"], set_=fresh))
 
@@ -131,5 +139,6 @@ class Presence:
         changed = person_keys.update().where(which)
         changed = changed.values(wrapped=sa.bindparam("b_wrapped"), ring_key=sa.bindparam("b_ring_key"))
         async with self._database.transaction() as connection:
-            await connection.execute(changed, [{f"b_{name}": value for name, value in row.items()} for row in rows])
-        return len(rows)
+            # One by one: of many at once a driver does not say how many it changed.
+            changes = [await connection.execute(changed, {f"b_{n}": v for n, v in row.items()}) for row in rows]
+        return sum(change.rowcount for change in changes)

@@ -22,6 +22,7 @@ from worker.policy.number import Number, parse_number
 from worker.sealing import DataKey, Pepper
 from worker.state.database import Database
 from worker.state.erasing import Erasure, erase, number_of
+from worker.state.objections import carry_objections
 from worker.state.people import People
 from worker.state.tables import consents, contacts, db_now, facts, projections
 
@@ -139,7 +140,10 @@ class Projector:
             "version": change.at,
             "sealed": key.seal(orjson.dumps(card)),
         }
+        before = await number_of(connection, subject)
         if await self._replace(connection, row):
+            if before is not None and before != person:
+                await carry_objections(connection, subject, before, person)
             pending = consents.update().where(consents.c.subject == subject, consents.c.person.is_(None))
             await connection.execute(pending.values(person=person))
 

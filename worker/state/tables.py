@@ -36,7 +36,7 @@ def _now_sqlite(element: Any, compiler: Any, **kw: Any) -> str:
 facts = sa.Table(
     "facts",
     metadata,
-    sa.Column("name", sa.String(40), primary_key=True),
+    sa.Column("name", sa.String(120), primary_key=True),
     sa.Column("value", sa.Text, nullable=False),
 )
 
@@ -82,6 +82,12 @@ consents = sa.Table(
     sa.Column("recorded_at", sa.Double, nullable=False),
     sa.UniqueConstraint("topic", "partition", "offset", "purpose", "act", name="consents_record"),
     sa.Index("consents_person", "person", "act", "purpose", "at"),
+    sa.Index(
+        "consents_erasure",
+        "recorded_at",
+        postgresql_where=sa.text("channel = 'erasure'"),
+        sqlite_where=sa.text("channel = 'erasure'"),
+    ),
 )
 
 # Numbers that somebody else than their owner decided not to text; no number is kept.
@@ -173,7 +179,7 @@ deferred = sa.Table(
     sa.Column("due", sa.Double, nullable=False),
     sa.Column("reason", sa.String(40), nullable=False),
     sa.Column("template", sa.String(100), nullable=False),
-    sa.Column("recipient", sa.String(40), nullable=False),
+    sa.Column("recipient", sa.String(40), nullable=False, index=True),
     sa.Column("message", sa.LargeBinary, nullable=False, comment="the lane record's value, personal data sealed"),
     sa.Column("taken_until", sa.Double, nullable=False, server_default="0"),
     sa.Index("deferred_due", "lane", "due"),
@@ -280,7 +286,8 @@ numbers = sa.Table(
     sa.Column("person", sa.String(40), primary_key=True),
     sa.Column("line", sa.String(12), comment="live, dead or undecided, as it was looked up last"),
     sa.Column("checked_at", sa.Double),
-    sa.Column("strikes", sa.Integer, nullable=False, server_default="0"),
+    sa.Column("strikes", sa.Integer, nullable=False, server_default="0", comment="of the transactional account"),
+    sa.Column("marketing_strikes", sa.Integer, nullable=False, server_default="0"),
     sa.Column("struck_at", sa.Double),
 )
 
@@ -295,6 +302,7 @@ processes = sa.Table(
     sa.Column("configuration", sa.String(20), nullable=False, comment="hash of the content it runs"),
     sa.Column("refused", sa.Boolean, nullable=False, comment="it was offered another one, and keeps this"),
     sa.Column("ring_keys", sa.Text, nullable=False, comment="names of the key ring's keys, as JSON"),
+    sa.Column("current_key", sa.String(60), nullable=False, comment="that wraps what it wraps"),
     sa.Column("started_at", sa.Double, nullable=False),
     sa.Column("seen_at", sa.Double, nullable=False),
 )

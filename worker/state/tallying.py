@@ -48,7 +48,9 @@ async def read_tallies(connection: AsyncConnection, names: Collection[str], now:
 
     settled = bucket_of(now - SETTLES_S) - 1.0
     its = (
-        sa.select(tallies.c.name, since(HOUR_S), since(DAY_S), since(HOUR_S, settled), since(DAY_S, settled))
+        sa.select(
+            tallies.c.name, since(HOUR_S), since(DAY_S), since(HOUR_S, settled), since(DAY_S, settled), since(SETTLES_S)
+        )
         .where(tallies.c.name.in_(sorted(names)), tallies.c.bucket >= bucket_of(now - DAY_S))
         .group_by(tallies.c.name)
     )

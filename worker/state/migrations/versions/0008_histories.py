@@ -8,6 +8,9 @@ down_revision = "0007"
 
 
 def upgrade() -> None:
+    erased = sa.text("channel = 'erasure'")
+    op.create_index("consents_erasure", "consents", ["recorded_at"], postgresql_where=erased, sqlite_where=erased)
+    op.create_index("ix_deferred_recipient", "deferred", ["recipient"])
     op.create_table(
         "past_suppressions",
         sa.Column("id", sa.BigInteger().with_variant(sa.Integer, "sqlite"), primary_key=True, autoincrement=True),

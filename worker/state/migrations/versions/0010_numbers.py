@@ -13,6 +13,7 @@ def upgrade() -> None:
         sa.Column("person", sa.String(40), primary_key=True),
         sa.Column("line", sa.String(12), nullable=True, comment="live, dead or undecided, as it was looked up last"),
         sa.Column("checked_at", sa.Double(), nullable=True),
-        sa.Column("strikes", sa.Integer(), nullable=False, server_default="0"),
+        sa.Column("strikes", sa.Integer(), nullable=False, server_default="0", comment="of the transactional account"),
+        sa.Column("marketing_strikes", sa.Integer(), nullable=False, server_default="0"),
         sa.Column("struck_at", sa.Double(), nullable=True),
     )
