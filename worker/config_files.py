@@ -83,14 +83,12 @@ def load_yaml(path: Path) -> YamlFile:
         return YamlFile(path, YAML().load(path) or CommentedMap())
     except OSError as error:
         raise ConfigurationError([Problem(str(path), None, "", f"cannot be read: {error.strerror}")]) from error
-    except UnicodeDecodeError as error:
-        told = f"is not UTF-8 (byte {error.start}); save it as UTF-8"
-        raise ConfigurationError([Problem(str(path), None, "", told)]) from error
     except MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else None
         raise ConfigurationError([Problem(str(path), line, "", f"is not YAML: {error.problem}")]) from error
-    except YAMLError as error:  # a control character, a byte that no encoding has
-        raise ConfigurationError([Problem(str(path), None, "", f"is not YAML: {type(error).__name__}")]) from error
+    except (YAMLError, UnicodeDecodeError) as error:
+        told = "is not YAML in UTF-8: it has a byte or a control character that no text has"
+        raise ConfigurationError([Problem(str(path), None, "", told)]) from error
 
 
 def plain(node: Any) -> Any:

@@ -6,6 +6,7 @@ from html import escape
 
 from worker.pages import page as whole
 from worker.policy.consent import Act, DatedAct, Suppression, check_consent
+from worker.policy.rules import CustomerRule
 from worker.policy.verdicts import Refuse
 from worker.state.persons import ConsentAct, Person
 
@@ -29,15 +30,25 @@ def suppressions_at(person: Person, at: datetime) -> list[Suppression]:
     return [Suppression(its["scope"], its["reason"], its["at"]) for its in held]
 
 
-def verdicts_at(person: Person, at: datetime, purposes: Iterable[str]) -> dict[str, str | None]:
-    """Return for each purpose why a text was not allowed at *at*; None where it was."""
+def customer_of(person: Person, rule: CustomerRule | None, purpose: str) -> bool:
+    """Return whether a person may be texted for *purpose* as a customer, by who their contacts are today."""
+    return rule is not None and any(rule.holds(purpose, contact.attributes) for contact in person.contacts)
+
+
+def verdicts_at(
+    person: Person, at: datetime, purposes: Iterable[str], rule: CustomerRule | None = None
+) -> dict[str, str | None]:
+    """Return for each purpose why a text was not allowed at *at*; None where it was, by consent or as a customer."""
     acts = [DatedAct(Act(act.act), act.purpose, act.at) for act in acts_until(person, at)]
     suppressions = suppressions_at(person, at)
-    answers = {purpose: check_consent(acts, suppressions, purpose) for purpose in purposes}
+    answers = {
+        purpose: check_consent(acts, suppressions, purpose, is_customer=customer_of(person, rule, purpose))
+        for purpose in purposes
+    }
     return {name: answer.reason if isinstance(answer, Refuse) else None for name, answer in answers.items()}
 
 
-def page(person: Person, who: str, at: datetime, purposes: Iterable[str]) -> str:
+def page(person: Person, who: str, at: datetime, purposes: Iterable[str], rule: CustomerRule | None = None) -> str:
     """
     Return the proof as HTML that stands by itself.
 
@@ -46,8 +57,13 @@ def page(person: Person, who: str, at: datetime, purposes: Iterable[str]) -> str
         who: How to call the number: masked.
         at: The day that is asked about.
         purposes: Of consent.
+        rule: Of existing customers, if there is one.
     """
-    rows = [_verdict(purpose, reason) for purpose, reason in verdicts_at(person, at, purposes).items()]
+    consented = verdicts_at(person, at, purposes)
+    rows = [
+        _verdict(purpose, reason, by_consent=consented[purpose] is None)
+        for purpose, reason in verdicts_at(person, at, consented, rule).items()
+    ]
     acts = [_act(act) for act in acts_until(person, at)]
     sent = [_sent(told) for told in person.messages if str(told.get("counts_as", "")).startswith("marketing:")]
     stops = [
@@ -78,8 +94,9 @@ def _table(title: str, headings: Iterable[str], rows: Iterable[str]) -> str:
     return f"<h2>{escape(title)}</h2><div><table><tr>{head}</tr>{body}</table></div>"
 
 
-def _verdict(purpose: str, reason: str | None) -> str:
-    answer = '<td class="yes">yes</td>' if reason is None else f'<td class="no">no: {escape(reason)}</td>'
+def _verdict(purpose: str, reason: str | None, *, by_consent: bool) -> str:
+    yes = "yes" if by_consent else "similar products only, as a customer who did not object"
+    answer = f'<td class="yes">{yes}</td>' if reason is None else f'<td class="no">no: {escape(reason)}</td>'
     return f"<tr><td>{escape(purpose)}</td>{answer}</tr>"
 
 

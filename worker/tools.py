@@ -8,7 +8,7 @@ from pathlib import Path
 from worker.clock import SystemClock
 from worker.kafka.clients import make_producer
 from worker.kafka.sink import Sink, open_sink
-from worker.routing.loading import Configuration, load_configuration
+from worker.routing.loading import Configuration, load_configuration, load_in_need
 from worker.sealing import Pepper, load_key_ring, load_pepper
 from worker.state.clock import StateClock
 from worker.state.database import Database, check_schema, open_database
@@ -32,16 +32,16 @@ class Tools:
 
 
 @asynccontextmanager
-async def open_tools(config: Path) -> AsyncIterator[Tools]:
+async def open_tools(config: Path, *, in_need: bool = False) -> AsyncIterator[Tools]:
     """
-    Open what operators' commands need, until the block ends.
+    Open what operators' commands need, until the block ends; *in_need* without rules, if those have mistakes.
 
     Raises:
         ConfigurationError: A secret is missing, or the database is another deployment's or version's.
         StateUnavailable: The database does not answer.
         BrokerUnavailable: Kafka does not answer.
     """
-    configuration = load_configuration(config)
+    configuration = load_in_need(config) if in_need else load_configuration(config)
     settings = configuration.settings
     ring = load_key_ring(settings.key_ring_file, create=False)
     pepper = load_pepper(settings.pepper_file, create=False)

@@ -217,3 +217,4 @@ async def test_customers_who_did_not_object_are_offered_similar_products_where_t
     told = sorted((o["outcome"], o.get("reason"), o.get("basis")) for its in outcomes.values() for o in its)
     assert told == [("accepted", None, "existing_customer"), ("suppressed", "no_consent", None)]
     assert "an existing customer who had not objected" in page.read_text()
+    assert "similar products only, as a customer who did not object" in page.read_text()

@@ -44,6 +44,9 @@ async def test_a_new_set_is_adopted_whole_and_a_bad_one_is_refused_and_told(serv
             await world.publish("order.shipped", {"contact_id": "c-0"})
             await world.outcomes(2)
             refusing = await ready(world)
+            shown = await world.command("config", "status", expect=1)
+            await world.command("suppress", "add", "--phone", "-", "--reason", "complaint", said="+33671000077")
+            await world.command("cancel", "--campaign", "none", expect=1)
             template.write_text(good.replace("BOUTIQUE", "LABOUTIQUE").replace("Bonjour", "Salut"))
             policy.write_text(policy.read_text() + "brands: [LABOUTIQUE, BOUTIQUE]\n")
             await until(world, "config.adopted")
@@ -61,6 +64,8 @@ async def test_a_new_set_is_adopted_whole_and_a_bad_one_is_refused_and_told(serv
             told = await world.metrics()
 
     assert "1 processes" in ran.stderr
+    assert "1 processes" in shown.stderr  # whatever somebody is writing into templates
+    assert "ordre" in shown.stderr
     assert before["configuration"] == refusing["configuration"] != after["configuration"]
     assert refusing["ready"]
     assert "ordre" in refusing["refused"][0]

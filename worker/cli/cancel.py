@@ -54,7 +54,7 @@ def cancel(
 
 async def _cancel(config: Path, scope: str, *, yes: bool) -> Counter[tuple[str, str]]:
     found: Counter[tuple[str, str]] = Counter()
-    async with open_tools(config) as tools:
+    async with open_tools(config, in_need=True) as tools:
         cancelling, waiting, latest = Cancelling(tools.database), list[str](), 0.0
         async for one in cancelling.waiting(scope):
             waiting.append(one.message_id)
@@ -74,7 +74,7 @@ async def _cancel(config: Path, scope: str, *, yes: bool) -> Counter[tuple[str, 
 
 
 async def _undo(config: Path, scope: str) -> bool:
-    async with open_tools(config) as tools:
+    async with open_tools(config, in_need=True) as tools:
         await tools.sink.publish(audit_record(tools.topics, "cancel.undo", scope=scope))
         return await Cancelling(tools.database).undo(scope)
 

@@ -9,6 +9,7 @@ import typer
 
 from worker.cli.options import DEFAULT_CONFIG, ConfigOption, JsonOption
 from worker.cli.printing import console
+from worker.errors import Problem
 from worker.state.presence import Presence, Process
 from worker.tools import open_tools
 
@@ -24,7 +25,9 @@ def status(as_json: JsonOption = False, config: ConfigOption = DEFAULT_CONFIG) -
     stays (`/readyz` says why). What a restart is needed for is told as refused, too. Exits 1 if a process runs another
     configuration than this folder's, or none runs.
     """
-    here, found = asyncio.run(_read(config))
+    here, found, problems = asyncio.run(_read(config))
+    for problem in problems:
+        typer.echo(str(problem), err=True)
     same = bool(found) and all(one.configuration == here for one in found)
     if as_json:
         rows = [{name: getattr(one, name) for name in one.__slots__} for one in found]
@@ -40,6 +43,7 @@ def status(as_json: JsonOption = False, config: ConfigOption = DEFAULT_CONFIG) -
     raise typer.Exit(0 if same else 1)
 
 
-async def _read(config: Path) -> tuple[str, list[Process]]:
-    async with open_tools(config) as tools:
-        return tools.configuration.hash, await Presence(tools.database).alive()
+async def _read(config: Path) -> tuple[str, list[Process], list[Problem]]:
+    async with open_tools(config, in_need=True) as tools:
+        mistakes = [problem for problem in tools.configuration.warnings if not problem.warning]
+        return tools.configuration.hash, await Presence(tools.database).alive(), mistakes

@@ -23,6 +23,7 @@ from worker.messages import person_of
 from worker.people import Change
 from worker.policy.hours import zone_for
 from worker.policy.number import Number, parse_number
+from worker.policy.rules import CustomerRule
 from worker.proving import page, verdicts_at
 from worker.records import Record
 from worker.routing.decoding import first_error
@@ -34,19 +35,20 @@ app = typer.Typer(help="Who agreed to what, and the proof of it.", no_args_is_he
 PURPOSES: tuple[str, ...] = get_args(Purpose)
 
 
-async def _read(config: Path, number: Number, action: str) -> Person:
+async def _read(config: Path, number: Number, action: str) -> tuple[Person, CustomerRule | None]:
     async with open_tools(config) as tools:
         person = person_of(number.e164, tools.pepper)
         await tools.sink.publish(audit_record(tools.topics, action, person=person))
-        return await Persons(tools.database, tools.people).read(person)
+        rule = tools.configuration.policy.existing_customers
+        return await Persons(tools.database, tools.people).read(person), rule
 
 
 @app.command()
 def show(phone: PhoneOption, as_json: JsonOption = False, config: ConfigOption = DEFAULT_CONFIG) -> None:
     """Say what a person agreed to, withdrew, and whether each purpose is allowed now. Audited."""
     number = read_phone(phone)
-    person, now = asyncio.run(_read(config, number, "consent.show")), datetime.now(UTC)
-    allowed = verdicts_at(person, now, PURPOSES)
+    (person, rule), now = asyncio.run(_read(config, number, "consent.show")), datetime.now(UTC)
+    allowed, consented = verdicts_at(person, now, PURPOSES, rule), verdicts_at(person, now, PURPOSES)
     if as_json:
         acts = [{name: getattr(act, name) for name in act.__slots__ if name != "record"} for act in person.acts]
         told = {"person": person.person, "allowed": allowed, "acts": acts, "suppressions": person.suppressions}
@@ -55,7 +57,8 @@ def show(phone: PhoneOption, as_json: JsonOption = False, config: ConfigOption =
     out = console()
     out.print(f"[bold]{masked(number)}[/]")
     for purpose, reason in allowed.items():
-        out.print(f"  {purpose}: {'yes' if reason is None else f'no, {reason}'}")
+        yes = "yes" if consented[purpose] is None else "similar products only, as a customer who did not object"
+        out.print(f"  {purpose}: {yes if reason is None else f'no, {reason}'}")
     for act in person.acts:
         when = f"{datetime.fromtimestamp(act.at, UTC):%Y-%m-%d %H:%M:%S}"
         place = f"{act.topic}/{act.partition}/{act.offset}"
@@ -81,8 +84,8 @@ def prove(
     """
     number = read_phone(phone)
     moment = _moment(at, zone_for(number.e164, None))
-    person = asyncio.run(_read(config, number, "consent.prove"))
-    out.write_text(page(person, masked(number), moment, PURPOSES), "utf-8")
+    person, rule = asyncio.run(_read(config, number, "consent.prove"))
+    out.write_text(page(person, masked(number), moment, PURPOSES, rule), "utf-8")
     typer.echo(f"{out}: {len(person.acts)} acts, {len(person.messages)} texts", err=True)
 
 
@@ -133,7 +136,7 @@ def revoke(
 
 
 async def _revoke(config: Path, number: Number, data: ConsentRevoked) -> None:
-    async with open_tools(config) as tools:
+    async with open_tools(config, in_need=True) as tools:
         person = person_of(number.e164, tools.pepper)
         told = {"person": person, "purposes": data.purposes, "block": data.block}
         await tools.sink.publish(audit_record(tools.topics, "consent.revoke", **told))

@@ -46,7 +46,7 @@ def add(
 
 
 async def _add(config: Path, number: Number, reason: SuppressedFor, scope: Scope) -> None:
-    async with open_tools(config) as tools:
+    async with open_tools(config, in_need=True) as tools:
         person = person_of(number.e164, tools.pepper)
         told = {"person": person, "reason": reason, "scope": scope}
         await tools.sink.publish(audit_record(tools.topics, "suppress.add", **told))
@@ -70,7 +70,7 @@ def remove(phone: PhoneOption, scope: ScopeOption = Scope.MARKETING, config: Con
 
 
 async def _remove(config: Path, number: Number, scope: Scope) -> list[SuppressionRow]:
-    async with open_tools(config) as tools:
+    async with open_tools(config, in_need=True) as tools:
         person = person_of(number.e164, tools.pepper)
         await tools.sink.publish(audit_record(tools.topics, "suppress.remove", person=person, scope=scope))
         return await Suppressing(tools.database).remove(person, scope)
@@ -86,7 +86,7 @@ def ls(
 
 
 async def _ls(config: Path, most: int) -> None:
-    async with open_tools(config) as tools:
+    async with open_tools(config, in_need=True) as tools:
         suppressing = Suppressing(tools.database)
         counts, newest = await suppressing.count(), await suppressing.newest(most)
     table = Table(box=None)
@@ -118,7 +118,7 @@ def import_(
 
 async def _import(config: Path, file: Path, reason: SuppressedFor, scope: Scope) -> tuple[int, list[str]]:
     rows = list(read_csv(file, ("phone",), ("at", "reason", "scope")))
-    async with open_tools(config) as tools:
+    async with open_tools(config, in_need=True) as tools:
 
         def read(row: Row) -> SuppressionRow | str:
             return _read(row, file, reason, scope, tools.pepper)

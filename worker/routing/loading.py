@@ -6,7 +6,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any, TypeVar
 
-from worker.config_files import load_yaml
+from worker.config_files import YamlFile, load_yaml
 from worker.content.templates import Templates, load_templates
 from worker.delivery.accounts import Accounts, load_accounts
 from worker.environment import load_settings
@@ -73,6 +73,27 @@ def load_configuration(folder: Path, **overrides: Any) -> Configuration:
     return Configuration(
         settings, templates, table, accounts, policy, found, folder, content, bool(policy_file and policy_file.content)
     )
+
+
+def load_in_need(folder: Path) -> Configuration:
+    """
+    Return the configuration; if its rules have mistakes, the settings alone.
+
+    For what must work whatever somebody is writing into routes and templates: taking back, silencing, seeing who runs what.
+
+    Raises:
+        ConfigurationError: Not even `worker.yaml` reads.
+    """
+    try:
+        return load_configuration(folder)
+    except ConfigurationError as error:
+        settings = load_settings(folder / "worker.yaml")
+        nothing = YamlFile(folder / "routes.yaml", {})
+        accounts = Accounts.model_construct(accounts={}, categories={})
+        return Configuration(
+            settings, Templates({}, {}), RoutingTable({}, nothing), accounts, warnings=error.problems, folder=folder,
+            hash=content_hash(folder),
+        )  # fmt: skip
 
 
 def content_hash(folder: Path) -> str:
