@@ -137,3 +137,39 @@ def test_a_time_that_no_zone_can_hold_is_refused() -> None:
         render(compile_text("{{ at | time }}"), {"at": "9999-12-31T23:59:59-12:00"}, locale="fr", zone="Europe/Paris")
 
     assert refused.value.code is DeadLetterReason.TEMPLATE_FAILED
+
+
+@pytest.mark.parametrize(
+    ("locale", "number", "form"),
+    [
+        ("en", 0, "items"), ("en", 1, "item"), ("en", 2, "items"), ("fr", 0, "item"), ("fr", 1, "item"), ("fr", 2, "items"),
+        ("fr", 1.5, "item"), ("pl", 3, "few"), ("pl", 5, "many"),
+    ],
+)  # fmt: skip
+def test_a_number_takes_the_form_of_its_language(locale: str, number: float, form: str) -> None:
+    text = compile_text('{{ n | plural("item", "items", few="few", many="many") }}')
+
+    assert render(text, {"n": number}, locale=locale, zone="Europe/Paris") == form
+
+
+@pytest.mark.parametrize(
+    ("wanted", "day", "money"),
+    [
+        ("en-US", "March 3", "$1,234.50"), ("en-GB", "3 March", "US$1,234.50"), ("fr-CA", "3 mars", None),
+        ("en-XX", "March 3", None), ("en_GB", "3 March", None), (None, "3 mars", None),
+    ],
+)  # fmt: skip
+def test_dates_and_money_are_written_by_the_habits_of_the_recipient(wanted, day, money) -> None:
+    text = {
+        "fr": "Remboursement le {{ day | date }} : {{ money | money }}",
+        "en": "Refund on {{ day | date }}: {{ money | money }}",
+    }
+    variables = {"day": "data.day", "money": "data.money"}
+    base = {"category": "transactional", "lane": "transactional", "sender": "BOUTIQUE", "time_to_live": "PT1H"}
+    template = Template.model_validate({**base, "variables": variables, "text": text})
+    values = {"day": "2026-03-03", "money": {"amount": 1234.5, "currency": "USD"}}
+
+    body = compose(template, values, locale=wanted, zone=None, stop=STOP).body
+
+    assert day in body
+    assert money is None or money in body

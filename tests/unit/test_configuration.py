@@ -85,6 +85,12 @@ def test_the_shipped_configuration_has_no_problem_and_no_warning() -> None:
                      "text.fr", "has no STOP mention; write {{ stop }}", id="marketing without STOP"),
         pytest.param("templates/promotion.yaml", "purpose: offers", "purpose: ofers",
                      "purpose", "found 'ofers'", id="unknown purpose"),
+        pytest.param("templates/promotion.yaml", "sender: BOUTIQUEPUB", "sender: promo",
+                     "sender", "could be anybody's", id="a sender that could be anybody"),
+        pytest.param("providers.yaml", "    stop_mention: STOP au 30101", "    senders: {BE: '0475123456'}",
+                     "accounts.octopush-marketing.senders.BE", "at least one of them a letter", id="a number as sender in Belgium"),
+        pytest.param("worker.yaml", "mode: simulate", "mode: simulate\n  countries: [FR, US]",
+                     "delivery.countries", "US carries no names", id="a country without names as senders"),
         pytest.param("templates/promotion.yaml", "sender: BOUTIQUEPUB", "sender: '0612345678'",
                      "sender", "at least one of them a letter", id="a number as sender"),
         pytest.param("providers.yaml", "marketing: octopush-marketing", "marketing: octopush-markting",
@@ -159,3 +165,23 @@ def test_a_missing_file_is_told(folder: Path) -> None:
     (folder / "routes.yaml").unlink()
 
     assert any("routes.yaml" in problem and "cannot be read" in problem for problem in problems(folder))
+
+
+def test_a_language_that_one_template_lacks_is_told(tmp_path) -> None:
+    config = Path(shutil.copytree(SHIPPED, tmp_path / "config"))
+    template = config / "templates" / "order_cancelled.yaml"
+    template.write_text(template.read_text().split("\n  en:")[0] + "\n")
+
+    (warning,) = load_configuration(config).warnings
+
+    assert "order_cancelled.yaml" in warning.file
+    assert "has no en, which other templates have: whoever reads it gets fr" in warning.message
+
+
+def test_a_sender_may_have_another_name_in_another_country(tmp_path) -> None:
+    config = Path(shutil.copytree(SHIPPED, tmp_path / "config"))
+    change(config / "providers.yaml", "    stop_mention: STOP au 30101", "    senders: {BE: BOUTIQUEBE}")
+
+    account = load_configuration(config).accounts.accounts["octopush-marketing"]
+
+    assert account.senders == {"BE": "BOUTIQUEBE"}

@@ -7,7 +7,7 @@ from typing import Any
 from schemas.messages import Category
 from worker.content.advertising import find_advertising
 from worker.content.normalising import normalise
-from worker.content.rendering import compile_text, render
+from worker.content.rendering import compile_text, formatting_locale, render
 from worker.content.segments import Segmentation, segment
 from worker.content.templates import Template
 from worker.errors import DeadLetterReason, PermanentError
@@ -48,7 +48,15 @@ def values_of(template: Template, scope: Mapping[str, Any]) -> dict[str, Any]:
     return values
 
 
-def compose(template: Template, values: Mapping[str, Any], *, locale: str | None, zone: str | None, stop: str) -> Text:
+def compose(
+    template: Template,
+    values: Mapping[str, Any],
+    *,
+    locale: str | None,
+    zone: str | None,
+    stop: str,
+    sender: str | None = None,
+) -> Text:
     """
     Return the text of *template* for one person.
 
@@ -58,6 +66,7 @@ def compose(template: Template, values: Mapping[str, Any], *, locale: str | None
         locale: The person's language; the nearest there is a text for is taken.
         zone: The person's IANA time zone.
         stop: The account's STOP mention, which a marketing text must carry.
+        sender: In the recipient's country, where it is another than the template's.
 
     Raises:
         PermanentError: A variable is missing, the text is too long, its STOP mention was lost, or it is transactional
@@ -67,10 +76,12 @@ def compose(template: Template, values: Mapping[str, Any], *, locale: str | None
     marketing = template.category is Category.MARKETING
     variables = {**values, "stop": stop} if marketing else values
 
+    habits = formatting_locale(chosen, locale)
+
     def write(variables: Mapping[str, Any]) -> Text:
-        body = render(compile_text(template.text[chosen]), variables, locale=chosen, zone=zone or DEFAULT_ZONE)
+        body = render(compile_text(template.text[chosen]), variables, locale=habits, zone=zone or DEFAULT_ZONE)
         body = normalise(body, template.charset)
-        return Text(body, template.sender, chosen, segment(body))
+        return Text(body, sender or template.sender, chosen, segment(body))
 
     text = _fitted(template, write, variables)
     if marketing and stop not in text.body:

@@ -1,7 +1,9 @@
 """
 Fill a text's variables in: Jinja syntax by minijinja, strict about what is missing, bounded in work and in length.
 
-Filters: `money` (49,90 €), `date` (lundi 3 mars), `time` (14:30 in the recipient's zone), by Babel in the text's locale.
+Filters: `money` (49,90 €), `date` (lundi 3 mars), `time` (14:30 in the recipient's zone), and `plural`, which chooses a
+number's form (`{{ n | plural("article", "articles") }}`): by Babel, in the recipient's locale where that is of the text's
+language.
 """
 
 import re
@@ -9,11 +11,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date, datetime
 from functools import lru_cache
-from typing import Any
+from typing import Any, cast
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import babel.dates
 import babel.numbers
+from babel.core import Locale, UnknownLocaleError
 from minijinja import Environment, TemplateError, pass_state
 
 from worker.errors import DeadLetterReason, PermanentError
@@ -33,7 +36,12 @@ class CompiledText:
 
 def _environment() -> Environment:
     environment = Environment(undefined_behavior="strict", fuel=FUEL, auto_escape_callback=lambda _: False)
-    for name, filter_ in (("money", _money), ("date", _date), ("time", _time)):
+    for name, filter_ in (
+        ("money", _money),
+        ("date", _date),
+        ("time", _time),
+        ("plural", pass_state(cast("Any", _plural))),
+    ):
         environment.add_filter(name, filter_)
     return environment
 
@@ -61,6 +69,24 @@ def _time(state: Any, value: str) -> str:
     moment = datetime.fromisoformat(value).astimezone(_zone(state.lookup("_zone")))
     text: str = babel.dates.format_time(moment, "short", tzinfo=moment.tzinfo, locale=state.lookup("_locale"))
     return text
+
+
+def _plural(state: Any, value: float, one: str, other: str, **forms: str) -> str:
+    """Return the form for a number by CLDR's rules: `one` and `other`, and by name what a language has beside them."""
+    form = Locale.parse(state.lookup("_locale")).plural_form(value)
+    return forms.get(form, one if form == "one" else other)
+
+
+def formatting_locale(text_locale: str, wanted: str | None) -> str:
+    """Return by whose habits money and dates are written: the recipient's (`fr-CA`), if they read the text's language."""
+    tag = (wanted or "").replace("_", "-")
+    if tag.split("-")[0].lower() != text_locale.split("-", maxsplit=1)[0].lower():
+        return text_locale
+    try:
+        Locale.parse(tag.replace("-", "_"))
+    except (UnknownLocaleError, ValueError):
+        return text_locale
+    return tag
 
 
 def _zone(name: str) -> ZoneInfo:
@@ -95,6 +121,7 @@ _FILTERS = frozenset(
         "money",
         "date",
         "time",
+        "plural",
         "default",
         "upper",
         "lower",

@@ -17,9 +17,17 @@ from worker.content.normalising import Charset
 from worker.content.rendering import compile_text
 from worker.errors import ConfigurationError, Problem
 
+# af2m, Charte Business Messaging 2026: the trade name or a brand of the advertiser, and nothing that anybody could be.
+GENERIC = frozenset(
+    {"ALERT", "ALERTE", "CODE", "INFO", "INFOS", "MESSAGE", "NOTICE", "OTP", "PROMO", "PROMOS", "SMS", "VERIFY"}
+)
 
-# Octopush: 3 to 11 of A-Z a-z 0-9; at least one letter, as operators drop all-digit names (af2m charter 2026).
+
+# Octopush: 3 to 11 of A-Z a-z 0-9; at least one letter, as operators drop all-digit names (af2m charter 2026), and as
+# Octopush sends from no number of one's own: 06 and 07 are forbidden to automata in France (ARCEP 2022-1583).
 def _sender_name(name: str) -> str:
+    if name.upper() in GENERIC:
+        raise ValueError(f"found {name!r}, which could be anybody's; a sender is the trade name, or a brand")
     if not re.fullmatch(r"[A-Za-z0-9]{3,11}", name) or name.isdecimal():
         raise ValueError("a sender is 3 to 11 letters and digits, at least one of them a letter")
     return name

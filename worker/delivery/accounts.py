@@ -8,6 +8,7 @@ from pydantic import Field, SecretStr, model_validator
 
 from schemas.messages import Category
 from worker.config_files import Config, load_yaml
+from worker.content.templates import SenderName
 from worker.errors import ConfigurationError, Problem
 
 
@@ -80,6 +81,7 @@ class Account(Config):
         price_per_segment: What a segment costs, in the account's currency; for budgets, previews, and before a replay.
         prices: The same for countries where it costs something else, by ISO 3166.
         hlr_price: What one look-up of a number costs; for `numbers clean`, which says the sum before it spends it.
+        senders: By country, the sender's name there, where the template's is not registered or not allowed.
         stop_mention: What a marketing text must carry; also the template variable `stop`.
     """
 
@@ -98,6 +100,7 @@ class Account(Config):
         default_factory=dict
     )
     hlr_price: float | None = Field(default=None, ge=0)
+    senders: dict[Annotated[str, Field(pattern="^[A-Z]{2}$")], SenderName] = Field(default_factory=dict)
     stop_mention: str = "STOP au 30101"
 
     @property
@@ -178,4 +181,11 @@ def load_accounts(path: Path) -> Accounts:
     if accounts.categories[Category.TRANSACTIONAL] == accounts.categories[Category.MARKETING]:
         shared = "shares its account with transactional: one STOP there would silence login codes too; give it its own"
         raise ConfigurationError([file.problem(("categories", "marketing"), shared)])
+    (codes, its), (offers, theirs) = (
+        accounts.of(category) for category in (Category.TRANSACTIONAL, Category.MARKETING)
+    )
+    both = {name.upper() for name in its.senders.values()} & {name.upper() for name in theirs.senders.values()}
+    if both:
+        told = f"{min(both)} also sends for {codes}; give marketing its own sender"
+        raise ConfigurationError([file.problem(("accounts", offers, "senders"), told)])
     return accounts

@@ -179,7 +179,7 @@ class Checking:
         tell("hours", number.country, hours)
         if not isinstance(hours.verdict, Send):
             return Checked(hours.verdict, person, number)
-        tell("text", message.template, text := self._compose(message, body, known))
+        tell("text", message.template, text := self._compose(message, body, known, number))
         return Checked(Send(), person, number, text, hours, is_customer=self._is_customer(message, contact))
 
     def _is_customer(self, message: Message, contact: Contact | None) -> bool:
@@ -260,7 +260,7 @@ class Checking:
         except Erased:
             return suppress(Reason.ERASED)
 
-    def _compose(self, message: Message, body: Body, known: Known) -> Text:
+    def _compose(self, message: Message, body: Body, known: Known, number: Number) -> Text:
         template, contact = self.template(message), known.contact or NOBODY.contact
         scope: dict[str, Any] = {
             "data": body.data,
@@ -277,6 +277,7 @@ class Checking:
             locale=body.locale or (contact.locale if contact else None),
             zone=body.zone or (contact.zone if contact else None),
             stop=self._stops[template.category],
+            sender=self._accounts.of(template.category)[1].senders.get(number.country),
         )
 
 

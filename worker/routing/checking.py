@@ -16,6 +16,8 @@ from worker.routing.table import Route, RoutingTable, nearest
 from worker.routing.texts import check_texts
 from worker.settings import Intake, Settings
 
+# CTIA, Messaging Principles: numbers only, in the United States and Canada.
+NO_NAMES = frozenset({"US", "CA"})
 CONTACT_VARIABLES = frozenset({"contact.first_name", "contact.last_name"})
 
 
@@ -34,6 +36,8 @@ def check(
         *_urgent_routes(settings, table),
         *_variables(table, templates),
         *_categories_apart(templates),
+        *_no_names_there(settings, worker_file),
+        *_translations(templates),
         *check_texts(table, templates, accounts, policy, settings.delivery.countries),
         *_unused(table, templates),
         *_unguarded_codes(table),
@@ -107,6 +111,24 @@ def _variables(table: RoutingTable, templates: Templates) -> Iterable[Problem]:
                 if its.path not in known:
                     message = f"found {its.path!r}, which {event} has not; {nearest(its.path, dict.fromkeys(known))}"
                     yield templates.files[name].problem(("variables", variable), message)
+
+
+def _no_names_there(settings: Settings, file: YamlFile) -> Iterable[Problem]:
+    """Find countries whose operators carry no names as senders, where the provider has no numbers of one's own."""
+    for country in sorted(settings.delivery.countries & NO_NAMES):
+        told = f"{country} carries no names as senders, and octopush sends from no number of one's own; take it out"
+        yield file.problem(("delivery", "countries"), told)
+
+
+def _translations(templates: Templates) -> Iterable[Problem]:
+    """Find languages that other templates have and one lacks: who reads them gets its first."""
+    spoken = {locale for template in templates.by_id.values() for locale in template.text}
+    for name, template in templates.by_id.items():
+        for locale in sorted(spoken - template.text.keys()):
+            if template.locale_for(locale).split("-")[0] == locale.split("-")[0]:
+                continue
+            told = f"has no {locale}, which other templates have: whoever reads it gets {next(iter(template.text))}"
+            yield templates.files[name].problem(("text",), told, warning=True)
 
 
 def _categories_apart(templates: Templates) -> Iterable[Problem]:
