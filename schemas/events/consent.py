@@ -1,13 +1,14 @@
 """Consent: a person's dated yes or no to marketing. Read from a control topic and projected."""
 
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
 from schemas.contract import ShortText
 from schemas.events.base import ForOne
 
-Purpose = Literal["offers", "invitations", "cart_reminders"]
+# Which there are, an installation says in its policy.yaml; one that it does not name is a dead letter, and no silent yes.
+Purpose = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{1,38}$")]
 
 
 class ConsentGranted(ForOne):

@@ -128,7 +128,7 @@ async def test_consents_are_shown_proved_taken_over_and_withdrawn(servers, tmp_p
             exported = (await world.command("consent", "export")).stdout
             person = json.loads((await world.command("person", "export", "--phone", "-", said=PHONE(0))).stdout)
 
-    assert f"{file}:3: purposes.0: " in told.stderr
+    assert f"{file}:3: purposes: found 'ofers'; there are offers, " in told.stderr
     assert f"{file}:4: at: is no time" in told.stderr
     assert f"{file}:5: at: is in the future" in told.stderr
     assert "1 consents taken over, 3 lines left out" in told.stderr

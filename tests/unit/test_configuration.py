@@ -85,6 +85,10 @@ def test_the_shipped_configuration_has_no_problem_and_no_warning() -> None:
                      "text.fr", "has no STOP mention; write {{ stop }}", id="marketing without STOP"),
         pytest.param("templates/promotion.yaml", "purpose: offers", "purpose: ofers",
                      "purpose", "found 'ofers'", id="unknown purpose"),
+        pytest.param("policy.yaml", "purposes: [offers, invitations", "purposes: [deals, invitations",
+                     "purpose", "found 'offers'; purposes of policy.yaml are deals", id="a purpose nobody asks for"),
+        pytest.param("policy.yaml", "caps:", "existing_customers: {attribute: orders, purposes: [deals]}\ncaps:",
+                     "", "existing_customers.purposes: found 'deals'", id="customers for no purpose"),
         pytest.param("templates/promotion.yaml", "sender: BOUTIQUEPUB", "sender: promo",
                      "sender", "could be anybody's", id="a sender that could be anybody"),
         pytest.param("providers.yaml", "    stop_mention: STOP au 30101", "    senders: {BE: '0475123456'}",
@@ -122,7 +126,7 @@ def test_the_line_is_that_of_the_mistake(folder: Path) -> None:
 def test_every_mistake_of_every_file_is_told_at_once(folder: Path) -> None:
     change(folder / "worker.yaml", "mode: simulate", "mode: real")
     change(folder / "providers.yaml", "max_in_flight: 2", "max_in_flight: none")
-    change(folder / "templates/promotion.yaml", "purpose: offers", "purpose: ofers")
+    change(folder / "templates/promotion.yaml", "purpose: offers", "purpose: No-Such")
 
     found = problems(folder)
 

@@ -233,3 +233,14 @@ def test_a_yes_from_a_clock_that_runs_ahead_does_not_outlive_a_later_no() -> Non
     )
 
     assert grant.change.at < stop.change.at
+
+
+def test_a_consent_for_a_purpose_that_nobody_asks_for_is_a_dead_letter_and_no_silent_yes() -> None:
+    decision = decided(
+        record(**binary("consent.granted", data("consent.granted", purposes=["offers", "ofers"]))),
+        its=deciding(Intake.CONTROL),
+    )
+
+    assert isinstance(decision, GivenUp)
+    assert (decision.error.code, decision.error.field) == ("bad_data", "data.purposes.1")
+    assert "ofers" not in str(decision.error)

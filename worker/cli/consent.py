@@ -5,16 +5,17 @@ import csv
 import hashlib
 import sys
 import uuid
+from collections.abc import Collection
 from datetime import UTC, datetime, time
 from pathlib import Path
-from typing import Annotated, Any, get_args
+from typing import Annotated, Any
 from zoneinfo import ZoneInfo
 
 import orjson
 import typer
 from pydantic import ValidationError
 
-from schemas.events.consent import ConsentGranted, ConsentRevoked, Purpose
+from schemas.events.consent import ConsentGranted, ConsentRevoked
 from worker.auditing import audit_record
 from worker.cli.options import DEFAULT_CONFIG, ConfigOption, JsonOption
 from worker.cli.people import PhoneOption, Row, masked, plain_cells, read_csv, read_phone, take_over, tell_of_import
@@ -23,7 +24,7 @@ from worker.messages import person_of
 from worker.people import Change
 from worker.policy.hours import zone_for
 from worker.policy.number import Number, parse_number
-from worker.policy.rules import CustomerRule
+from worker.policy.rules import Policy
 from worker.proving import page, verdicts_at
 from worker.records import Record
 from worker.routing.decoding import first_error
@@ -32,23 +33,22 @@ from worker.state.projection import Projector
 from worker.tools import Tools, open_tools
 
 app = typer.Typer(help="Who agreed to what, and the proof of it.", no_args_is_help=True)
-PURPOSES: tuple[str, ...] = get_args(Purpose)
 
 
-async def _read(config: Path, number: Number, action: str) -> tuple[Person, CustomerRule | None]:
+async def _read(config: Path, number: Number, action: str) -> tuple[Person, Policy]:
     async with open_tools(config) as tools:
         person = person_of(number.e164, tools.pepper)
         await tools.sink.publish(audit_record(tools.topics, action, person=person))
-        rule = tools.configuration.policy.existing_customers
-        return await Persons(tools.database, tools.people).read(person), rule
+        return await Persons(tools.database, tools.people).read(person), tools.configuration.policy
 
 
 @app.command()
 def show(phone: PhoneOption, as_json: JsonOption = False, config: ConfigOption = DEFAULT_CONFIG) -> None:
     """Say what a person agreed to, withdrew, and whether each purpose is allowed now. Audited."""
     number = read_phone(phone)
-    (person, rule), now = asyncio.run(_read(config, number, "consent.show")), datetime.now(UTC)
-    allowed, consented = verdicts_at(person, now, PURPOSES, rule), verdicts_at(person, now, PURPOSES)
+    (person, policy), now = asyncio.run(_read(config, number, "consent.show")), datetime.now(UTC)
+    consented = verdicts_at(person, now, policy.purposes)
+    allowed = verdicts_at(person, now, policy.purposes, policy.existing_customers)
     if as_json:
         acts = [{name: getattr(act, name) for name in act.__slots__ if name != "record"} for act in person.acts]
         told = {"person": person.person, "allowed": allowed, "acts": acts, "suppressions": person.suppressions}
@@ -84,8 +84,8 @@ def prove(
     """
     number = read_phone(phone)
     moment = _moment(at, zone_for(number.e164, None))
-    person, rule = asyncio.run(_read(config, number, "consent.prove"))
-    out.write_text(page(person, masked(number), moment, PURPOSES, rule), "utf-8")
+    person, policy = asyncio.run(_read(config, number, "consent.prove"))
+    out.write_text(page(person, masked(number), moment, policy.purposes, policy.existing_customers), "utf-8")
     typer.echo(f"{out}: {len(person.acts)} acts, {len(person.messages)} texts", err=True)
 
 
@@ -125,8 +125,6 @@ def revoke(
     config: ConfigOption = DEFAULT_CONFIG,
 ) -> None:
     """Withdraw for a person who asked by telephone or letter: as if they had, now. Audited."""
-    if wrong := set(purposes or ()) - set(PURPOSES):
-        raise typer.BadParameter(f"found {min(wrong)!r}; there are {', '.join(PURPOSES)}", param_hint="--purpose")
     number = read_phone(phone)
     data = ConsentRevoked.model_validate(
         {"recipient": {"phone": number.e164}, "purposes": purposes or (), "channel": "phone", "block": block}
@@ -137,6 +135,9 @@ def revoke(
 
 async def _revoke(config: Path, number: Number, data: ConsentRevoked) -> None:
     async with open_tools(config, in_need=True) as tools:
+        if wrong := set(data.purposes) - set(tools.configuration.policy.purposes):
+            there = ", ".join(tools.configuration.policy.purposes)
+            raise typer.BadParameter(f"found {min(wrong)!r}; there are {there}", param_hint="--purpose")
         person = person_of(number.e164, tools.pepper)
         told = {"person": person, "purposes": data.purposes, "block": data.block}
         await tools.sink.publish(audit_record(tools.topics, "consent.revoke", **told))
@@ -167,12 +168,12 @@ async def _import(config: Path, file: Path) -> tuple[int, list[str]]:
     async with open_tools(config) as tools:
 
         def read(row: Row) -> Change | str:
-            return _grant(row, file, digest, tools.clock.now())
+            return _grant(row, file, digest, tools.clock.now(), tools.configuration.policy.purposes)
 
         return await take_over(tools, rows, "consent.import", read, _projector(tools).project, file=digest)
 
 
-def _grant(row: Row, file: Path, digest: str, now: datetime) -> Change | str:
+def _grant(row: Row, file: Path, digest: str, now: datetime, purposes: Collection[str]) -> Change | str:
     """Return a line as a grant, or what is wrong with it; never the number."""
     fields, place = row.fields, f"{file}:{row.line}"
     number = parse_number(fields["phone"])
@@ -186,6 +187,8 @@ def _grant(row: Row, file: Path, digest: str, now: datetime) -> Change | str:
         return f"{place}: at: has no offset from UTC; write 2026-03-01T10:00:00+01:00"
     if at > now:
         return f"{place}: at: is in the future; a yes must not overrule the noes that are to come"
+    if unknown := sorted(set(fields["purposes"].split()) - set(purposes)):
+        return f"{place}: purposes: found {unknown[0]!r}; there are {', '.join(purposes)}"
     try:
         given: dict[str, Any] = {name: value for name, value in fields.items() if value and name not in ("phone", "at")}
         given["purposes"] = fields["purposes"].split()

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from hashlib import sha256
 from pathlib import Path
-from typing import Annotated, Literal, Self, get_args
+from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
@@ -111,7 +111,7 @@ class Template(Config):
         if marketing != (self.lane is Lane.MARKETING):
             raise ValueError(f"lane: a {self.category} template cannot use the lane {self.lane}")
         if marketing and self.purpose is None:
-            raise ValueError(f"purpose: marketing needs one of {', '.join(get_args(Purpose))}")
+            raise ValueError("purpose: marketing needs one of those in policy.yaml: offers")
         if not marketing and self.purpose is not None:
             raise ValueError("purpose: only marketing has one; a transactional text needs no opt-in")
         if self.shortened is not None and self.shortened not in self.variables:

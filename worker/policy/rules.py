@@ -230,6 +230,7 @@ class Policy(Config):
         brands: Who advertises: each marketing text names one.
         hours: When marketing may be sent.
         caps: How often one number may be texted.
+        purposes: What people are asked to agree to: what consent events may name, and templates need.
         existing_customers: Marketing of similar products without an opt-in; nobody, unless it is set.
         guard: Against fraud with login codes.
         budgets: What each category may cost: at 80 % it warns, and marketing holds at 100 %.
@@ -239,10 +240,19 @@ class Policy(Config):
     brands: tuple[Annotated[str, Field(min_length=2, max_length=30)], ...] = ()
     hours: HoursRules = HoursRules()
     caps: CapRules = CapRules()
+    purposes: Annotated[tuple[Purpose, ...], Field(min_length=1)] = ("offers", "invitations", "cart_reminders")
     existing_customers: CustomerRule | None = None
     guard: GuardRules = GuardRules()
     budgets: dict[Category, BudgetRule] = Field(default_factory=dict)
     retention: RetentionRules = RetentionRules()
+
+    @model_validator(mode="after")
+    def _known_purposes(self) -> Self:
+        customers = self.existing_customers.purposes if self.existing_customers else frozenset[str]()
+        for place, named in (("caps.purposes", self.caps.purposes), ("existing_customers.purposes", customers)):
+            if unknown := sorted(set(named) - set(self.purposes)):
+                raise ValueError(f"{place}: found {unknown[0]!r}; purposes are {', '.join(self.purposes)}")
+        return self
 
     @property
     def version(self) -> str:

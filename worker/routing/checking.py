@@ -36,6 +36,7 @@ def check(
         *_urgent_routes(settings, table),
         *_variables(table, templates),
         *_categories_apart(templates),
+        *_purposes(templates, policy),
         *_no_names_there(settings, worker_file),
         *_translations(templates),
         *check_texts(table, templates, accounts, policy, settings.delivery.countries),
@@ -111,6 +112,13 @@ def _variables(table: RoutingTable, templates: Templates) -> Iterable[Problem]:
                 if its.path not in known:
                     message = f"found {its.path!r}, which {event} has not; {nearest(its.path, dict.fromkeys(known))}"
                     yield templates.files[name].problem(("variables", variable), message)
+
+
+def _purposes(templates: Templates, policy: Policy) -> Iterable[Problem]:
+    for name, template in templates.by_id.items():
+        if template.purpose is not None and template.purpose not in policy.purposes:
+            told = f"found {template.purpose!r}; purposes of policy.yaml are {', '.join(policy.purposes)}"
+            yield templates.files[name].problem(("purpose",), told)
 
 
 def _no_names_there(settings: Settings, file: YamlFile) -> Iterable[Problem]:

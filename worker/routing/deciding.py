@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from schemas.events import ControlData, Recipient
-from schemas.events.consent import ConsentRevoked
+from schemas.events.consent import ConsentGranted, ConsentRevoked
 from schemas.events.contact import ContactErased
 from schemas.events.otp import OtpVerified
 from schemas.messages import Message
@@ -161,6 +161,8 @@ class Deciding:
         return Routed(messages) if messages else Unrouted(event, Reason.NO_ROUTE_MATCHED)
 
     def _control(self, event: Event, data: ControlData, record: Record) -> Decision:
+        if (error := self._unknown_purpose(data)) is not None:
+            return GivenUp(error, _envelope(event))
         if self._intake is Intake.CONTROL:
             takes_away = isinstance(data, ConsentRevoked | ContactErased)
             # A clock that runs ahead must not let a yes overrule a no that came after it.
@@ -168,6 +170,16 @@ class Deciding:
             return Projected(Change(data, at.timestamp(), event.id, record), _envelope(event))
         message = f"{event.type} came through the intake {self._intake}; publish it to a topic of the intake control"
         return GivenUp(PermanentError(DeadLetterReason.WRONG_INTAKE, message), _envelope(event))
+
+    def _unknown_purpose(self, data: ControlData) -> PermanentError | None:
+        known = self._table.purposes
+        if known is None or not isinstance(data, ConsentGranted | ConsentRevoked):
+            return None
+        place = next((n for n, purpose in enumerate(data.purposes) if purpose not in known), None)
+        if place is None:
+            return None
+        told = f"is no purpose of policy.yaml, which has {', '.join(sorted(known))}"
+        return PermanentError(DeadLetterReason.BAD_DATA, told, field=f"data.purposes.{place}")
 
     def _messages(self, event: Event, read: Read, known: Mapping[str, Known]) -> list[Message]:
         data, messages = sealed_data(event), []

@@ -1,7 +1,7 @@
 """The whole configuration: read together, refused together."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, TypeVar
@@ -70,6 +70,7 @@ def load_configuration(folder: Path, **overrides: Any) -> Configuration:
     found = check(settings, load_yaml(folder / "worker.yaml"), table, templates, accounts, policy, policy_file)
     if mistakes := [problem for problem in found if not problem.warning]:
         raise ConfigurationError(mistakes)
+    table = replace(table, purposes=frozenset(policy.purposes))
     return Configuration(
         settings, templates, table, accounts, policy, found, folder, content, bool(policy_file and policy_file.content)
     )
@@ -89,9 +90,10 @@ def load_in_need(folder: Path) -> Configuration:
     except ConfigurationError as error:
         settings = load_settings(folder / "worker.yaml")
         nothing = YamlFile(folder / "routes.yaml", {})
+        policy = _try([], lambda: load_policy(folder / "policy.yaml")) or Policy()
         accounts = Accounts.model_construct(accounts={}, categories={})
         return Configuration(
-            settings, Templates({}, {}), RoutingTable({}, nothing), accounts, warnings=error.problems, folder=folder,
+            settings, Templates({}, {}), RoutingTable({}, nothing), accounts, policy, warnings=error.problems, folder=folder,
             hash=content_hash(folder),
         )  # fmt: skip
 

@@ -120,11 +120,13 @@ class RoutingTable:
 
     Attributes:
         remembered: By event type, what some route names under `unless`.
+        purposes: That consent events may name; all, unless it is part of a configuration.
     """
 
     by_type: Mapping[str, tuple[Route, ...]]
     file: YamlFile
     remembered: Mapping[str, tuple[Unless, ...]] = field(default_factory=dict)
+    purposes: frozenset[str] | None = None
 
     def for_type(self, event_type: str) -> tuple[Route, ...]:
         """Return the routes of *event_type*."""
