@@ -20,7 +20,7 @@ from worker.policy.consent import Act, DatedAct, check_consent
 from worker.policy.number import Number, parse_number
 from worker.policy.verdicts import Refuse, Send, Verdict
 from worker.records import Record
-from worker.routing.deciding import Deciding, GivenUp, Ignored, Projected, Routed, Unrouted
+from worker.routing.deciding import Deciding, Decision, GivenUp, Ignored, Projected, Read, Routed, Unrouted
 from worker.routing.decoding import BadEvent, first_error
 from worker.routing.loading import Configuration
 from worker.routing.table import nearest
@@ -90,6 +90,21 @@ def explain_event(
     card = _contact(contact, pepper)
     known = {subject: Known(ring.new_key(subject)[0], card) for subject in read.subjects()}
     decision = deciding.decide(read, known)
+    explained: list[ExplainedMessage] = []
+    if isinstance(decision, Routed):
+        checks, sources = Checking.of(configuration, pepper), Sources(configuration)
+        says = _agreeing(consents, configuration, now)
+        explained = [
+            explain_message(message, known[message.recipient], checks, sources, now, says)
+            for message in decision.messages
+        ]
+    return explain_decision(configuration, read, decision, explained)
+
+
+def explain_decision(
+    configuration: Configuration, read: Read, decision: Decision, messages: list[ExplainedMessage]
+) -> Explanation:
+    """Return what became of an event, with its messages explained already."""
     event_type = None if isinstance(read.event, BadEvent) else read.event.type
     match decision:
         case GivenUp(error):
@@ -100,14 +115,9 @@ def explain_event(
             return Explanation(event_type, "projected", "contacts and consents are kept, and nobody is texted")
         case Unrouted(_, reason):
             return Explanation(event_type, "unrouted", reason, not_matched=_not_matched(configuration, event_type, ()))
-        case Routed(messages):
-            checks = Checking.of(configuration, pepper)
-            sources, says = Sources(configuration), _agreeing(consents, configuration, now)
-            explained = [
-                explain_message(message, known[message.recipient], checks, sources, now, says) for message in messages
-            ]
+        case Routed():
             matched = {message.route for message in messages}
-            return Explanation(event_type, "routed", None, explained, _not_matched(configuration, event_type, matched))
+            return Explanation(event_type, "routed", None, messages, _not_matched(configuration, event_type, matched))
 
 
 def _agreeing(consents: frozenset[str], configuration: Configuration, now: datetime) -> Fence:

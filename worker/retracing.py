@@ -12,13 +12,12 @@ from typing import Any
 
 import orjson
 
-from schemas.events import EVENTS
 from schemas.messages import Category, Lane, Message
 from worker.delivery.asks import Ask
 from worker.delivery.fence import View
 from worker.delivery.superseding import is_superseded
 from worker.errors import ConfigurationError, PermanentError, Problem
-from worker.explaining import Explanation
+from worker.explaining import Explanation, explain_decision
 from worker.finding import find_places
 from worker.kafka.backlog import unfinished
 from worker.kafka.scanning import fetch_records
@@ -30,8 +29,7 @@ from worker.policy.consent import Act, DatedAct
 from worker.policy.verdicts import CHECK_OF, ConsentPlace, Refuse, Send, Verdict
 from worker.proving import suppressions_at
 from worker.records import Place, Record
-from worker.routing.deciding import Deciding, GivenUp, Ignored, Projected, Routed, Unrouted
-from worker.routing.decoding import BadEvent
+from worker.routing.deciding import Deciding, Routed
 from worker.routing.table import nearest
 from worker.sources import CLOCK, STORE, Sources
 from worker.state.foreseeing import Foreseeing, says
@@ -116,18 +114,10 @@ class Retracing:
         deciding = Deciding(intake, settings.deployment, {topic.name: topic}, table, self._tools.pepper)
         read = deciding.read(record)
         known = await self._tools.people.load_or_make_up(read.subjects())
-        event_type = None if isinstance(read.event, BadEvent) else read.event.type
-        match deciding.decide(read, known):
-            case GivenUp(error):
-                return Explanation(event_type, "dead_lettered", place_of(error))
-            case Ignored():
-                return Explanation(event_type, "ignored", f"no such event type; {nearest(event_type or '', EVENTS)}")
-            case Projected():
-                return Explanation(event_type, "projected", "contacts and consents are kept, and nobody is texted")
-            case Unrouted(_, reason):
-                return Explanation(event_type, "unrouted", reason)
-            case Routed(messages):
-                return Explanation(event_type, "routed", None, [await self._explain(message) for message in messages])
+        decision = deciding.decide(read, known)
+        messages = decision.messages if isinstance(decision, Routed) else []
+        explained = [await self._explain(message) for message in messages]
+        return explain_decision(self._configuration, read, decision, explained)
 
     async def _message(self, record: Record) -> Explanation:
         try:
