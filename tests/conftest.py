@@ -71,6 +71,12 @@ def pytest_terminal_summary(terminalreporter) -> None:
         terminalreporter.write_line(f"{name}: {'not run, ' + problem if problem else 'real, run'}")
 
 
+# For what has been tried on both databases already, and needs a broker once.
+REAL_SERVERS = pytest.mark.parametrize(
+    "servers", [pytest.param("kafka+postgres", marks=[pytest.mark.kafka, pytest.mark.postgres])], indirect=True
+)
+
+
 @pytest.fixture(
     params=["tansu+sqlite", pytest.param("kafka+postgres", marks=[pytest.mark.kafka, pytest.mark.postgres])]
 )

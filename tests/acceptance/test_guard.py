@@ -3,8 +3,11 @@
 import json
 
 from tests.acceptance.test_people import audit
+from tests.conftest import REAL_SERVERS
 from tests.world import open_world
 from worker.demo.configuring import OPEN, UNCAPPED
+
+pytestmark = REAL_SERVERS
 
 GUARD = {"mode": "enforce", "numbers": [], "neighbours": [{"most": 3, "per": "1h"}]}
 PHONE = "+3367100000{}".format

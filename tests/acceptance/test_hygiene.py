@@ -3,7 +3,10 @@
 import json
 
 from tests.acceptance.test_people import audit
+from tests.conftest import REAL_SERVERS
 from tests.world import open_world
+
+pytestmark = REAL_SERVERS
 
 GOOD, DEAD, AWAY = "+33671000001", "+33600000181", "+33600009007"
 

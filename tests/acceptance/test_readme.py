@@ -21,6 +21,7 @@ VOLATILE = {
     "id",
     "message_id",
     "recipient",
+    "about",
     "subject",
     "time",
     "expires_at",
