@@ -15,7 +15,8 @@ import structlog
 from worker.clock import Clock
 from worker.errors import ConfigurationError
 from worker.routing.loading import Configuration, content_hash, load_configuration
-from worker.sealing import KeyRing, read_key_ring
+from worker.sealing import KeyRing
+from worker.secret_files import read_key_ring
 from worker.telemetry import metrics
 
 log = structlog.get_logger(__name__)

@@ -9,7 +9,8 @@ from worker.clock import SystemClock
 from worker.kafka.clients import make_producer
 from worker.kafka.sink import Sink, open_sink
 from worker.routing.loading import Configuration, load_configuration, load_in_need
-from worker.sealing import Pepper, load_key_ring, load_pepper
+from worker.sealing import Pepper
+from worker.secret_files import load_key_ring, load_pepper
 from worker.state.clock import StateClock
 from worker.state.database import Database, check_schema, open_database
 from worker.state.operating import Operating

@@ -9,7 +9,8 @@ import sqlalchemy as sa
 
 from schemas.messages import Lane
 from tests.world import World, open_world
-from worker.sealing import DataKey, Erased, key_id_of, load_key_ring
+from worker.sealing import DataKey, Erased, key_id_of
+from worker.secret_files import load_key_ring
 from worker.settings import DatabaseSettings
 from worker.state.database import open_database
 from worker.state.tables import contacts, metadata, person_keys

@@ -24,7 +24,7 @@ from worker.people import Change
 from worker.records import Outgoing, Record
 from worker.routing.deciding import Deciding, Routed
 from worker.routing.loading import load_configuration
-from worker.sealing import load_key_ring, load_pepper
+from worker.secret_files import load_key_ring, load_pepper
 from worker.settings import Intake
 from worker.state.database import migrate, open_database
 from worker.state.people import People

@@ -10,7 +10,7 @@ from tests import builders
 from tests.world import open_world, terminal
 from worker.results import restore
 from worker.sandbox.provider import Behaviour
-from worker.sealing import load_key_ring, load_pepper
+from worker.secret_files import load_key_ring, load_pepper
 from worker.settings import DatabaseSettings
 from worker.state.database import open_database
 from worker.state.people import People

@@ -9,7 +9,8 @@ from tests.builders import SHIPPED
 from tests.fakes import ManualClock
 from worker.reloading import Reloading
 from worker.routing.loading import Configuration, load_configuration
-from worker.sealing import KeyRing, add_ring_key, load_key_ring, make_current
+from worker.sealing import KeyRing
+from worker.secret_files import add_ring_key, load_key_ring, make_current
 
 
 @pytest.fixture

@@ -11,7 +11,8 @@ from tests.builders import PEPPER, RING, record
 from worker.errors import ConfigurationError, UnknownKey, DeadLetterReason, PermanentError
 from worker.results import dead_letter, restore
 from worker.records import Record
-from worker.sealing import Erased, KeyRing, Pepper, load_key_ring, load_pepper
+from worker.sealing import Erased, KeyRing, Pepper
+from worker.secret_files import load_key_ring, load_pepper
 
 
 def test_what_is_sealed_opens_with_its_key_and_with_no_other() -> None:
@@ -134,7 +135,7 @@ def test_a_value_too_large_for_the_topic_keeps_its_head_hash_and_origin() -> Non
 def test_processes_that_start_at_once_share_the_secrets_that_one_of_them_makes(tmp_path) -> None:
     from concurrent.futures import ThreadPoolExecutor
 
-    from worker.sealing import load_pepper
+    from worker.secret_files import load_pepper
 
     for number in range(30):
         path = tmp_path / str(number) / "pepper"

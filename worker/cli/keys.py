@@ -16,7 +16,8 @@ from worker.cli.options import DEFAULT_CONFIG, ConfigOption, JsonOption
 from worker.cli.printing import progress
 from worker.errors import ConfigurationError, NotEverybody, Problem
 from worker.presence import MONTH_S, OLD_MONTHS, TOO_OLD_MONTHS
-from worker.sealing import KeyRing, add_ring_key, drop_ring_keys, load_key_ring, make_current
+from worker.sealing import KeyRing
+from worker.secret_files import add_ring_key, drop_ring_keys, load_key_ring, make_current
 from worker.state.presence import KeyUse, Presence, Process
 from worker.tools import Tools, open_tools
 

@@ -16,7 +16,8 @@ from worker.operations import Operations
 from worker.reloading import Reloading
 from worker.results import Outcomes
 from worker.routing.loading import Configuration
-from worker.sealing import Pepper, load_key_ring, load_pepper
+from worker.sealing import Pepper
+from worker.secret_files import load_key_ring, load_pepper
 from worker.state.clock import StateClock
 from worker.state.database import Database, check_schema, open_database
 from worker.state.fence import FenceStore

@@ -14,11 +14,10 @@ from worker.delivery.limits import Limits
 from worker.errors import DeadLetterReason, PermanentError
 from worker.messages import Body, open_body, person_of
 from worker.people import NOBODY, Contact, Known
-from worker.policy.budget import Budget
-from worker.policy.caps import Cap, caps_of
 from worker.policy.expiry import check_expiry
-from worker.policy.guard import SCOPE, Watched
+from worker.policy.guard import Watched
 from worker.policy.hours import Hours, check_hours
+from worker.policy.limiting import budgets_of, caps_for, scope_of
 from worker.policy.number import Number, check_number
 from worker.policy.rules import Policy
 from worker.policy.verdicts import Defer, Reason, Refuse, Send, Verdict, suppress
@@ -96,7 +95,7 @@ class Checking:
         self._caps = policy.caps
         self._customers = policy.existing_customers
         self._guard = policy.guard
-        self._budgets = _budgets(policy, accounts)
+        self._budgets = budgets_of(policy, accounts)
         self.policy_version = policy.version
         self.budgets = tuple(self._budgets.values())
 
@@ -205,8 +204,8 @@ class Checking:
             cancelled_by=cancelled_by,
             closes_at=closes_at.timestamp() if closes_at else None,
             afterwards=checked.hours.afterwards,
-            scope=_scope_of(template, message),
-            caps=self._caps_of(template, message),
+            scope=scope_of(template, message),
+            caps=caps_for(template, message, self._caps),
             is_customer=checked.is_customer,
             watched=self._watched(template, checked),
             cost=self.cost(message, checked),
@@ -227,14 +226,6 @@ class Checking:
         price = self._accounts.of(template.category)[1].price(checked.number.country) or 0.0
         cost = price * checked.text.segmentation.segments
         return Watched(self._guard, self._pepper.name("block", alike), checked.number.country, cost)
-
-    def _caps_of(self, template: Template, message: Message) -> tuple[Cap, ...]:
-        """Return how often the number of *message* may be texted."""
-        scope = _scope_of(template, message)
-        if template.purpose is None:
-            return caps_of(scope, self._caps.transactional)
-        its_own = caps_of(scope, self._caps.purposes.get(template.purpose, ()))
-        return caps_of("marketing:", self._caps.marketing) + its_own
 
     def _not_yet(self, message: Message, now: datetime) -> Defer | None:
         if message.not_before is not None and now < message.not_before:
@@ -279,21 +270,6 @@ class Checking:
             stop=self._stops[template.category],
             sender=self._accounts.of(template.category)[1].senders.get(number.country),
         )
-
-
-def _budgets(policy: Policy, accounts: Accounts) -> dict[Category, Budget]:
-    """Return the budget of each category that has one; transactional texts go on over theirs, and somebody is told."""
-    return {
-        category: Budget(accounts.of(category)[0], rule, holds=category is Category.MARKETING)
-        for category, rule in policy.budgets.items()
-    }
-
-
-def _scope_of(template: Template, message: Message) -> str:
-    """Return what *message* counts as, under the caps of its number."""
-    if template.guard:
-        return f"{SCOPE}{message.template}:"
-    return f"marketing:{template.purpose}:" if template.purpose else f"transactional:{message.template}:"
 
 
 def _wait(message: Message, now: datetime, reason: Reason, patience_s: float) -> Defer | None:

@@ -11,7 +11,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from worker.delivery.asks import Ask
 from worker.delivery.cancelling import event_at, scopes_of
 from worker.state.database import Database
-from worker.state.tables import cancellations, db_now, deferred
+from worker.state.now import db_now
+from worker.state.tables import cancellations, deferred
 
 PIECE = 2_000
 

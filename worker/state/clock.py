@@ -7,7 +7,7 @@ import sqlalchemy as sa
 
 from worker.clock import Clock
 from worker.state.database import Database
-from worker.state.tables import db_now
+from worker.state.now import db_now
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 

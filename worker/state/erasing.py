@@ -14,7 +14,8 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from worker.policy.consent import ALL_PURPOSES, Act
-from worker.state.tables import consents, contacts, db_now, numbers, person_keys
+from worker.state.now import db_now
+from worker.state.tables import consents, contacts, numbers, person_keys
 
 ERASURE = "erasure"  # the channel of such an act
 

@@ -20,7 +20,8 @@ from worker.state.counting import read_counted
 from worker.state.database import Database
 from worker.state.guarding import read_lately, write_watch
 from worker.state.ledger import Ledger
-from worker.state.tables import accounts, cancellations, db_now, ledger, projections
+from worker.state.now import db_now
+from worker.state.tables import accounts, cancellations, ledger, projections
 from worker.state.tallying import add, read_sums
 from worker.state.waiting import SeenEvents, Waiting
 from worker.telemetry import metrics

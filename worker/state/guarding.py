@@ -13,7 +13,8 @@ from worker.delivery.asks import Ask
 from worker.delivery.watching import Watch
 from worker.policy.guard import ANY_VERIFIED, REASON_OF, REQUESTED, SPENT, VERIFIED, Lately, Standing
 from worker.state.database import Database
-from worker.state.tables import code_numbers, contacts, db_now, guards
+from worker.state.now import db_now
+from worker.state.tables import code_numbers, contacts, guards
 from worker.state.tallying import add, bucket_of, read_tallies
 
 

@@ -16,9 +16,10 @@ from schemas.messages import Category
 from worker.delivery.verdicts import Line
 from worker.policy.consent import Scope, SuppressedFor
 from worker.state.database import Database
+from worker.state.now import db_now
 from worker.state.people import People
 from worker.state.suppressing import Suppressing, SuppressionRow
-from worker.state.tables import contacts, db_now, numbers, suppressions
+from worker.state.tables import contacts, numbers, suppressions
 
 STRIKES, FORGOTTEN_S = 2, 90 * 86_400.0  # refusals further apart say nothing together
 PIECE = 500

@@ -18,7 +18,8 @@ from worker.policy.budget import names
 from worker.policy.verdicts import Reason
 from worker.state.database import Database
 from worker.state.many import among, as_stored
-from worker.state.tables import NOW_POSTGRESQL, NOW_SQLITE, db_now, ledger
+from worker.state.now import NOW_POSTGRESQL, NOW_SQLITE, db_now
+from worker.state.tables import ledger
 from worker.state.tallying import add
 
 _COLUMNS = [ledger.c[column.name] for column in fields(Entry)]

@@ -13,7 +13,8 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from worker.policy.consent import ALL_PURPOSES, Act, SuppressedFor
-from worker.state.tables import consents, db_now, suppressions
+from worker.state.now import db_now
+from worker.state.tables import consents, suppressions
 
 CARRIED = "carried"  # the channel of such an act
 OBJECTIONS = (Act.REVOKED.value, Act.BLOCKED.value)

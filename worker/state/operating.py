@@ -8,7 +8,8 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from worker.records import Place
 from worker.state.database import Database
-from worker.state.tables import accounts, db_now, deferred, floods, handled_letters, skips
+from worker.state.now import db_now
+from worker.state.tables import accounts, deferred, floods, handled_letters, skips
 
 HELD_FOR_EVER_S = 1e9
 

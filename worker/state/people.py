@@ -12,7 +12,8 @@ from worker.people import Contact, Known
 from worker.sealing import Erased, KeyRing
 from worker.state.database import Database
 from worker.state.many import among
-from worker.state.tables import contacts, db_now, person_keys
+from worker.state.now import db_now
+from worker.state.tables import contacts, person_keys
 
 MOST_AT_ONCE = 5_000  # PostgreSQL takes 32,767 parameters in a statement
 _SELECT = (

@@ -9,7 +9,8 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
 from worker.state.database import Database
-from worker.state.tables import db_now, facts, person_keys, processes
+from worker.state.now import db_now
+from worker.state.tables import facts, person_keys, processes
 
 LIVE_S = 60.0
 API_KEY, RING_KEY = "api-key:", "ring-key:"

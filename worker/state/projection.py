@@ -22,9 +22,10 @@ from worker.policy.number import Number, parse_number
 from worker.sealing import DataKey, Pepper
 from worker.state.database import Database
 from worker.state.erasing import Erasure, erase, number_of
+from worker.state.now import db_now
 from worker.state.objections import carry_objections
 from worker.state.people import People
-from worker.state.tables import consents, contacts, db_now, facts, projections
+from worker.state.tables import consents, contacts, facts, projections
 
 READ_ONCE = "contacts_read_once"
 

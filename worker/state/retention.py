@@ -15,7 +15,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from worker.policy.rules import RetentionRules
 from worker.state.database import Database
 from worker.state.erasing import ERASURE, Erasure, erase
-from worker.state.tables import consents, contacts, db_now, deferred, ledger, person_keys
+from worker.state.now import db_now
+from worker.state.tables import consents, contacts, deferred, ledger, person_keys
 
 PIECE = 500
 _others = contacts.alias("others")

@@ -9,7 +9,8 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from worker.policy.consent import Scope, SuppressedFor
 from worker.state.database import Database
-from worker.state.tables import db_now, past_suppressions, suppressions
+from worker.state.now import db_now
+from worker.state.tables import past_suppressions, suppressions
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,10 +8,10 @@ import sqlalchemy as sa
 from worker.config_files import LONGEST
 from worker.results import day_subject
 from worker.state.database import Database
+from worker.state.now import db_now
 from worker.state.tables import (
     cancellations,
     code_numbers,
-    db_now,
     guards,
     handled_letters,
     person_keys,
@@ -19,7 +19,7 @@ from worker.state.tables import (
     seen_events,
     skips,
     tallies,
-)  # fmt: skip
+)
 
 DAY_S = 86_400.0
 # Dead letters are kept for 30 days; a day more, and nothing can need the key that sealed those which name nobody.

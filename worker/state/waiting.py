@@ -15,7 +15,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from schemas.messages import Lane
 from worker.delivery.deferrals import Deferral, Due
 from worker.state.database import Database
-from worker.state.tables import db_now, deferred, floods, seen_events
+from worker.state.now import db_now
+from worker.state.tables import deferred, floods, seen_events
 
 TAKEN_S = 60.0
 # What is due by the database's clock is due by every process's: each is set by it, and may be this much behind.
