@@ -104,39 +104,48 @@ def explain_message(
 
     steps.append(Step("route", message.event.type, f"matched by {message.route}", sources.route(message, "when")))
 
-    def become(outcome: str, reason: str | None, checked: Checked | None = None) -> ExplainedMessage:
-        text = checked.text if checked else None
-        return ExplainedMessage(
-            message.id,
-            message.route,
-            message.template,
-            message.lane.value,
-            outcome,
-            reason,
-            steps,
-            sender=text.sender if text else None,
-            text=text.body if text else None,
-            encoding=text.segmentation.encoding if text else None,
-            segments=text.segmentation.segments if text else None,
-            cost=checking.cost(message, checked) if checked else None,
-        )
-
     try:
         checked = checking.check(message, known, now, tell)
     except PermanentError as error:
         place = sources.template(message, "text")
         steps.append(Step("text", f"template {message.template}", f"no: {place_of(error)}", place))
-        return become("dead_lettered", error.code)
+        return _explained(message, steps, "dead_lettered", error.code)
     verdict = checked.verdict
     if checked.text is not None:
         verdict, its = fence(message, checked)
         steps.extend(its)
+    outcome = "would be sent"
+    why: str | None = None
     match verdict:
         case Refuse(kind, reason):
-            return become(kind, reason, checked)
+            outcome, why = kind.value, reason.value
         case Defer(_, reason):
-            return become("would wait", reason, checked)
-    return become("would be sent", None, checked)
+            outcome, why = "would wait", reason.value
+    return _explained(message, steps, outcome, why, checked.text, checking.cost(message, checked))
+
+
+def _explained(
+    message: Message,
+    steps: list[Step],
+    outcome: str,
+    reason: str | None,
+    text: Text | None = None,
+    cost: float | None = None,
+) -> ExplainedMessage:
+    return ExplainedMessage(
+        message.id,
+        message.route,
+        message.template,
+        message.lane.value,
+        outcome,
+        reason,
+        steps,
+        sender=text.sender if text else None,
+        text=text.body if text else None,
+        encoding=text.segmentation.encoding if text else None,
+        segments=text.segmentation.segments if text else None,
+        cost=cost,
+    )
 
 
 def place_of(error: PermanentError) -> str:

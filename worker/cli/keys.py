@@ -2,7 +2,6 @@
 
 import asyncio
 import re
-import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Annotated, Any
 
 import orjson
 import typer
+from tenacity import AsyncRetrying, RetryError, retry_if_result, stop_after_delay, wait_fixed
 
 from worker.auditing import auditing_the_end
 from worker.cli.options import DEFAULT_CONFIG, ConfigOption, JsonOption
@@ -139,15 +139,24 @@ async def _wait_for(presence: Presence, follows: Callable[[Process], bool], what
     Raises:
         NotEverybody: After three minutes some do not.
     """
-    behind = [one.host for one in await presence.alive() if not follows(one)]
-    ends = time.monotonic() + PATIENCE_S
-    while behind and time.monotonic() < ends:
-        typer.echo(f"waiting for {len(behind)} processes to {what}: {', '.join(behind[:5])}", err=True)
-        await asyncio.sleep(LOOK_EVERY_S)
-        behind = [one.host for one in await presence.alive() if not follows(one)]
-    if behind:
-        told = f"{', '.join(behind)} did not {what} in {PATIENCE_S:g} s; every key stays. Once they do: --rewrap-only"
-        raise NotEverybody(told)
+
+    async def behind() -> list[str]:
+        return [one.host for one in await presence.alive() if not follows(one)]
+
+    def tell(hosts: list[str]) -> bool:
+        if hosts:
+            typer.echo(f"waiting for {len(hosts)} processes to {what}: {', '.join(hosts[:5])}", err=True)
+        return bool(hosts)
+
+    waiting = AsyncRetrying(
+        retry=retry_if_result(tell), wait=wait_fixed(LOOK_EVERY_S), stop=stop_after_delay(PATIENCE_S)
+    )
+    try:
+        await waiting(behind)
+    except RetryError as error:
+        hosts = ", ".join(error.last_attempt.result())
+        told = f"{hosts} did not {what} in {PATIENCE_S:g} s; every key stays. Once they do: --rewrap-only"
+        raise NotEverybody(told) from None
 
 
 async def _rewrap(presence: Presence, ring: KeyRing) -> int:

@@ -176,9 +176,9 @@ def _decide_one(
     if is_new:
         watch.goes(ask)
     claimed = claim(before, ask.holder, name, view.now, account.lease_s)
-    if ask.person is not None and ask.limits.scope is not None:
-        claimed = replace(claimed, person=ask.person, scope=ask.limits.scope, claimed_at=view.now)
     claimed = replace(claimed, reserved=gate.reserved(ask, already), claimed_at=view.now)
+    if ask.person is not None and ask.limits.scope is not None:
+        claimed = replace(claimed, person=ask.person, scope=ask.limits.scope)
     return Claimed(claimed.attempt, ask.holder, entry=claimed, verdict=verdict), [claimed]
 
 

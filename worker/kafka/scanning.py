@@ -69,21 +69,28 @@ async def scan(
         consumer.assign(keys)
         ends, starts = await consumer.end_offsets(keys), await consumer.beginning_offsets(keys)
         if since is not None:
-            found = await consumer.offsets_for_times({key: int(since.timestamp() * 1000) for key in keys})
-            starts = {key: found[key].offset if found.get(key) else ends[key] for key in keys}
+            starts = ends | await _offsets_at(consumer, keys, since)
         starts = {key: max(start, (finished or {}).get(key, 0)) for key, start in starts.items()}
         for key in keys:
             consumer.seek(key, starts[key])
         if settings.embedded:
             ends = await _fetched_ends(consumer, ends)
         if until is not None and not settings.embedded:  # that one does not know times
-            later = await consumer.offsets_for_times({key: int(until.timestamp() * 1000) for key in keys})
-            ends = {key: min(end, found.offset) if (found := later.get(key)) else end for key, end in ends.items()}
+            later = await _offsets_at(consumer, keys, until)
+            ends = {key: min(end, later.get(key, end)) for key, end in ends.items()}
         tell_total(sum(max(0, ends[key] - starts[key]) for key in keys))
         for key in keys:
             async for record in _up_to(consumer, key, ends[key]):
                 if until is None or record.time < until:
                     yield record
+
+
+async def _offsets_at(
+    consumer: AIOKafkaConsumer, keys: Collection[TopicPartition], time: datetime
+) -> dict[TopicPartition, int]:
+    """Return the first offset of each partition at *time* or later, where there is one."""
+    found = await consumer.offsets_for_times({key: int(time.timestamp() * 1000) for key in keys})
+    return {key: its.offset for key, its in found.items() if its is not None}
 
 
 async def _fetched_ends(consumer: AIOKafkaConsumer, ends: Mapping[TopicPartition, int]) -> dict[TopicPartition, int]:

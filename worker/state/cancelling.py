@@ -1,16 +1,16 @@
 """Messages that an operator takes back: what waits, and what is under way, up to the fence."""
 
 from collections.abc import AsyncIterator, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import orjson
 import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from worker.delivery.asks import Ask
 from worker.delivery.cancelling import event_at, scopes_of
 from worker.state.database import Database
+from worker.state.inserting import inserting
 from worker.state.now import db_now
 from worker.state.tables import cancellations, deferred
 
@@ -40,7 +40,7 @@ class Cancelling:
             waiting: Ids of its messages that wait.
             latest: Time of the latest event that is meant; an emitter's clock may run ahead of ours.
         """
-        insert: Any = postgresql.insert if self._database.is_postgresql else sqlite.insert
+        insert = inserting(self._database.is_postgresql)
         async with self._database.transaction() as connection:
             now = await connection.scalar(sa.select(db_now())) or 0.0
             statement = insert(cancellations).values(scope=scope, at=max(now, latest))

@@ -7,13 +7,12 @@ The erasure is an act itself, and withdraws every consent that the number had.
 
 from collections.abc import Collection
 from dataclasses import dataclass
-from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from worker.policy.consent import ALL_PURPOSES, Act
+from worker.state.inserting import inserting
 from worker.state.now import db_now
 from worker.state.tables import consents, contacts, numbers, person_keys
 
@@ -39,7 +38,7 @@ class Erasure:
 
 async def erase(connection: AsyncConnection, subject: str, persons: Collection[str], erasure: Erasure) -> None:
     """Forget *subject*, and the numbers *persons* that are theirs; the caller holds their locks."""
-    insert: Any = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
+    insert = inserting(connection.dialect.name == "postgresql")
     await connection.execute(person_keys.delete().where(person_keys.c.subject.in_({subject, *persons})))
     await connection.execute(numbers.delete().where(numbers.c.person.in_(sorted(persons))))
     withdrawn = insert(consents).values(

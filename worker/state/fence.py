@@ -1,11 +1,9 @@
 """The fence's transaction: lock, read, decide, write. What is decided is in `worker.delivery.fence`."""
 
 from collections.abc import Collection, Mapping, Sequence
-from typing import Any
 
 import sqlalchemy as sa
 import structlog
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from worker.delivery.accounts import Account
@@ -19,6 +17,7 @@ from worker.state.cancelling import read_cancelled
 from worker.state.counting import read_counted
 from worker.state.database import Database
 from worker.state.guarding import read_lately, write_watch
+from worker.state.inserting import inserting
 from worker.state.ledger import Ledger
 from worker.state.now import db_now
 from worker.state.tables import accounts, cancellations, ledger, projections
@@ -77,7 +76,7 @@ class FenceStore:
 
     async def open_account(self, name: str) -> None:
         """Make the account's row if it is new; its bucket starts empty."""
-        insert: Any = postgresql.insert if self._database.is_postgresql else sqlite.insert
+        insert = inserting(self._database.is_postgresql)
         async with self._database.transaction() as connection:
             statement = insert(accounts).values(name=name, tokens=0.0, refilled_at=db_now()).on_conflict_do_nothing()
             await connection.execute(statement)

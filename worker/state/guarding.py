@@ -6,13 +6,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from worker.delivery.asks import Ask
 from worker.delivery.watching import Watch
 from worker.policy.guard import ANY_VERIFIED, REASON_OF, REQUESTED, SPENT, VERIFIED, Lately, Standing
 from worker.state.database import Database
+from worker.state.inserting import inserting
 from worker.state.now import db_now
 from worker.state.tables import code_numbers, contacts, guards
 from worker.state.tallying import add, bucket_of, read_tallies
@@ -44,7 +44,7 @@ async def read_lately(connection: AsyncConnection, asks: Sequence[Ask], now: flo
 
 async def write_watch(connection: AsyncConnection, watch: Watch) -> None:
     """Write down which codes go, and what is blocked from now on."""
-    insert: Any = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
+    insert = inserting(connection.dialect.name == "postgresql")
     numbers = {
         (its.block, ask.person or ""): {
             "block": its.block,
@@ -128,7 +128,7 @@ class Guarding:
 
     async def allow(self, scope: str, seconds: float) -> bool:
         """Let *scope* pass for so long, whatever the guard says; return whether it was blocked."""
-        insert: Any = postgresql.insert if self._database.is_postgresql else sqlite.insert
+        insert = inserting(self._database.is_postgresql)
         async with self._database.transaction() as connection:
             blocked = sa.select(guards.c.scope).where(guards.c.scope == scope, guards.c.blocked_until > db_now())
             was = await connection.scalar(blocked) is not None

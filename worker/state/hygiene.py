@@ -7,15 +7,15 @@ STOP list, so it silences marketing alone.
 
 from collections.abc import AsyncIterator, Mapping
 from datetime import timedelta
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql, sqlite
 
 from schemas.messages import Category
 from worker.delivery.verdicts import Line
 from worker.policy.consent import Scope, SuppressedFor
 from worker.state.database import Database
+from worker.state.inserting import inserting
 from worker.state.now import db_now
 from worker.state.people import People
 from worker.state.suppressing import Suppressing, SuppressionRow
@@ -73,7 +73,7 @@ class Hygiene:
 
     async def looked_up(self, found: Mapping[str, Line]) -> None:
         """Write down what look-ups said, by person; who is dead is texted no more."""
-        insert: Any = postgresql.insert if self._database.is_postgresql else sqlite.insert
+        insert = inserting(self._database.is_postgresql)
         statement = insert(numbers).values(checked_at=db_now(), strikes=0)
         fresh = {"line": statement.excluded.line, "checked_at": db_now()}
         again = statement.on_conflict_do_update(index_elements=["person"], set_=fresh)
@@ -89,7 +89,7 @@ class Hygiene:
 
     async def strike(self, person: str, category: Category) -> bool:
         """Count a permanent refusal of a number by its category's account; return whether that makes it one too many."""
-        insert: Any = postgresql.insert if self._database.is_postgresql else sqlite.insert
+        insert = inserting(self._database.is_postgresql)
         mine = numbers.c.strikes if category is Category.TRANSACTIONAL else numbers.c.marketing_strikes
         old = numbers.c.struck_at < db_now() - FORGOTTEN_S
         counts = {c.name: sa.case((old, 0), else_=c) for c in (numbers.c.strikes, numbers.c.marketing_strikes)}

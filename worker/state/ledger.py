@@ -8,7 +8,6 @@ from typing import Any
 
 import orjson
 import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from schemas.outcomes import OutcomeKind
@@ -17,6 +16,7 @@ from worker.delivery.verdicts import Submitted
 from worker.policy.budget import names
 from worker.policy.verdicts import Reason
 from worker.state.database import Database
+from worker.state.inserting import inserting
 from worker.state.many import among, as_stored
 from worker.state.now import NOW_POSTGRESQL, NOW_SQLITE, db_now
 from worker.state.tables import ledger
@@ -191,7 +191,7 @@ def _row(entry: Entry) -> dict[str, Any]:
 
 @cache
 def _upsert(is_postgresql: bool) -> Any:
-    insert: Any = (postgresql.insert if is_postgresql else sqlite.insert)(ledger)
+    insert = inserting(is_postgresql)(ledger)
     names = [column.name for column in fields(Entry)]
     statement = insert.values({**{name: sa.bindparam(name) for name in names}, "updated_at": db_now()})
     changed = {name: statement.excluded[name] for name in names if name != "message_id"}

@@ -6,13 +6,12 @@ changed their number, has not changed their mind.
 """
 
 from collections.abc import Sequence
-from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from worker.policy.consent import ALL_PURPOSES, Act, SuppressedFor
+from worker.state.inserting import inserting
 from worker.state.now import db_now
 from worker.state.tables import consents, suppressions
 
@@ -41,7 +40,7 @@ async def _write(
         latest[act, purpose] = max(at, latest.get((act, purpose), at))
     if not latest:
         return
-    insert: Any = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
+    insert = inserting(connection.dialect.name == "postgresql")
     statement = insert(consents).values(
         subject=subject, person=person, channel=CARRIED, event_id=CARRIED, topic=f"{CARRIED}:{person}", partition=0,
         sealed=b"", recorded_at=db_now(),

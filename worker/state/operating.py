@@ -4,10 +4,10 @@ from collections.abc import Mapping
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql, sqlite
 
 from worker.records import Place
 from worker.state.database import Database
+from worker.state.inserting import inserting
 from worker.state.now import db_now
 from worker.state.tables import accounts, deferred, floods, handled_letters, skips
 
@@ -19,7 +19,7 @@ class Operating:
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._insert: Any = postgresql.insert if database.is_postgresql else sqlite.insert
+        self._insert = inserting(database.is_postgresql)
 
     async def skip(self, place: Place, reason: str, asked_by: str) -> None:
         """Give a record up; whoever reads it makes it a dead letter."""

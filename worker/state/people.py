@@ -5,12 +5,12 @@ from typing import Any
 
 import orjson
 import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from worker.people import Contact, Known
 from worker.sealing import Erased, KeyRing
 from worker.state.database import Database
+from worker.state.inserting import inserting
 from worker.state.many import among
 from worker.state.now import db_now
 from worker.state.tables import contacts, person_keys
@@ -73,7 +73,7 @@ class People:
 
     async def create_keys(self, connection: AsyncConnection, subjects: Iterable[str]) -> None:
         """Make a key for each of *subjects* that has none; sorted, so that two batches never wait for each other."""
-        insert: Any = postgresql.insert if self._database.is_postgresql else sqlite.insert
+        insert = inserting(self._database.is_postgresql)
         statement = insert(person_keys).values(created_at=db_now()).on_conflict_do_nothing()
         rows = []
         for subject in sorted(subjects):

@@ -6,9 +6,9 @@ from typing import Any
 
 import orjson
 import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql, sqlite
 
 from worker.state.database import Database
+from worker.state.inserting import inserting
 from worker.state.now import db_now
 from worker.state.tables import facts, person_keys, processes
 
@@ -58,7 +58,7 @@ class Presence:
 
     async def beat(self, process: Process) -> None:
         """Say that *process* runs."""
-        insert: Any = postgresql.insert if self._database.is_postgresql else sqlite.insert
+        insert = inserting(self._database.is_postgresql)
         its = {name: getattr(process, name) for name in ("incarnation", "host", "duties", "version", "refused")}
         its |= {
             "current_key": process.current_key,
@@ -93,7 +93,7 @@ class Presence:
             if known is not None and orjson.loads(known)["fingerprint"] == fingerprint:
                 return
             now = await connection.scalar(sa.select(db_now()))
-            insert: Any = postgresql.insert if self._database.is_postgresql else sqlite.insert
+            insert = inserting(self._database.is_postgresql)
             statement = insert(facts).values(name=name, value=orjson.dumps({**value, "since": now}).decode())
             fresh = {"value": statement.excluded.value}
             await connection.execute(statement.on_conflict_do_update(index_elements=["name"], set_=fresh))
@@ -121,7 +121,7 @@ class Presence:
 
     async def note_ring_key(self, name: str) -> None:
         """Remember since when a key of the ring wraps data keys."""
-        insert: Any = postgresql.insert if self._database.is_postgresql else sqlite.insert
+        insert = inserting(self._database.is_postgresql)
         async with self._database.transaction() as connection:
             now = await connection.scalar(sa.select(db_now()))
             its = insert(facts).values(name=RING_KEY + name, value=str(now))

@@ -10,7 +10,6 @@ from typing import Any
 
 import orjson
 import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from schemas.events import ControlData
@@ -22,6 +21,7 @@ from worker.policy.number import Number, parse_number
 from worker.sealing import DataKey, Pepper
 from worker.state.database import Database
 from worker.state.erasing import Erasure, erase, number_of
+from worker.state.inserting import inserting
 from worker.state.now import db_now
 from worker.state.objections import carry_objections
 from worker.state.people import People
@@ -63,7 +63,7 @@ class Projector:
 
     async def caught_up(self, behind_s: Mapping[tuple[str, int], float]) -> None:
         """Write down up to when each partition of the control intake has been read: so many seconds ago."""
-        insert: Any = postgresql.insert if self._database.is_postgresql else sqlite.insert
+        insert = inserting(self._database.is_postgresql)
         statement = insert(projections).values(
             topic=sa.bindparam("topic"),
             partition=sa.bindparam("partition"),
@@ -102,7 +102,7 @@ class Projector:
             rows = await connection.execute(sa.select(projections).where(projections.c.caught_up_at >= since))
             if not {(row.topic, row.partition) for row in rows} >= set(partitions):
                 return False
-            insert: Any = postgresql.insert if self._database.is_postgresql else sqlite.insert
+            insert = inserting(self._database.is_postgresql)
             known = insert(facts).values(name=READ_ONCE, value="true").on_conflict_do_nothing()
             await connection.execute(known)
             return True
@@ -170,7 +170,7 @@ class Projector:
 
     async def _replace(self, connection: AsyncConnection, row: dict[str, Any]) -> bool:
         """Write a contact unless a newer one stands; return whether it was written."""
-        insert: Any = postgresql.insert if self._database.is_postgresql else sqlite.insert
+        insert = inserting(self._database.is_postgresql)
         statement = insert(contacts).values(**row)
         # An erasure wins a tie over a contact that is there; over itself it changes nothing.
         tie = sa.and_(
@@ -203,7 +203,7 @@ class Projector:
             "offset": record.offset,
             "sealed": key.seal(record.value or b""),
         }
-        insert: Any = postgresql.insert if self._database.is_postgresql else sqlite.insert
+        insert = inserting(self._database.is_postgresql)
         statement = insert(consents).values(recorded_at=db_now()).on_conflict_do_nothing()
         await connection.execute(
             statement, [{**row, "act": act.value, "purpose": purpose} for act, purpose in _acts(data)]

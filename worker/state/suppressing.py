@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql, sqlite
 
 from worker.policy.consent import Scope, SuppressedFor
 from worker.state.database import Database
+from worker.state.inserting import inserting
 from worker.state.now import db_now
 from worker.state.tables import past_suppressions, suppressions
 
@@ -44,7 +44,7 @@ class Suppressing:
         Raises:
             StateUnavailable: The database does not answer; nothing was written.
         """
-        insert: Any = postgresql.insert if self._database.is_postgresql else sqlite.insert
+        insert = inserting(self._database.is_postgresql)
         async with self._database.transaction() as connection:
             await self._database.lock_persons(connection, {row.person for row in rows})
             for row in sorted(rows, key=lambda row: (row.person, row.scope, row.reason)):

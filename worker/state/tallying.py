@@ -1,13 +1,12 @@
 """Running sums in the database: added to by whoever spends, read by whoever must not spend more."""
 
 from collections.abc import Collection, Mapping
-from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from worker.policy.guard import Tally
+from worker.state.inserting import inserting
 from worker.state.tables import tallies
 
 BUCKET_S = 300
@@ -25,7 +24,7 @@ async def add(connection: AsyncConnection, amounts: Mapping[tuple[str, int], flo
     rows = [{"name": n, "bucket": b, "amount": amount} for (n, b), amount in sorted(amounts.items()) if amount]
     if not rows:
         return
-    insert: Any = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
+    insert = inserting(connection.dialect.name == "postgresql")
     statement = insert(tallies)
     more = {"amount": tallies.c.amount + statement.excluded.amount}
     await connection.execute(statement.on_conflict_do_update(index_elements=["name", "bucket"], set_=more), rows)

@@ -9,12 +9,12 @@ from collections.abc import Collection, Sequence
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from schemas.messages import Lane
 from worker.delivery.deferrals import Deferral, Due
 from worker.state.database import Database
+from worker.state.inserting import inserting
 from worker.state.now import db_now
 from worker.state.tables import deferred, floods, seen_events
 
@@ -40,7 +40,7 @@ class Waiting:
         """Write *deferrals*, in the transaction that writes their ledger rows; a later step replaces an earlier one."""
         if not deferrals:
             return
-        insert: Any = postgresql.insert if self._database.is_postgresql else sqlite.insert
+        insert = inserting(self._database.is_postgresql)
         rows = [
             {
                 "message_id": one.message_id,
@@ -140,7 +140,7 @@ class SeenEvents:
         latest: dict[str, float] = {}
         for name, at in seen:
             latest[name] = max(at, latest.get(name, at))
-        insert: Any = postgresql.insert if self._database.is_postgresql else sqlite.insert
+        insert = inserting(self._database.is_postgresql)
         statement = insert(seen_events).values(recorded_at=db_now())
         later = statement.on_conflict_do_update(
             index_elements=["name"],
