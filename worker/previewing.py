@@ -102,9 +102,8 @@ def told(one: Preview) -> list[tuple[str, str]]:
         ("this sample", f"{cut.units} characters, {cut.encoding}, {cut.segments} segment{'s'[: cut.segments > 1]}"),
         ("at the longest", f"{worst.cut.units} characters, {worst.cut.encoding}, {worst.cut.segments} segments"),
     ]
-    if worst.in_other_script is not None:
-        other = worst.in_other_script
-        said.append(("with a name in another script", f"{other.encoding}, {other.segments} segments"))
+    if worst.dearest is not None:
+        said.append(("with the dearest characters", f"{worst.dearest.encoding}, {worst.dearest.segments} segments"))
     if one.dear:
         why = "forces UCS-2" if cut.encoding == "UCS-2" else "counts twice"
         said.append(("the dearest character", f"{one.dear[0]} {why}"))

@@ -120,6 +120,7 @@ class Sender:
         if found.entry and found.entry.is_settled and found.entry.fingerprint == message.event.fingerprint:
             return found.entry.outcome or b""
         checking = self._checking
+        message = checking.timed(message, found.known)
         checked = checking.check(message, found.known, self._clock.now())
         return await self._handovers[message.category].deliver(self._plan(message, checking, checked, origin))
 

@@ -91,6 +91,7 @@ def explain_message(
         waits_first: Let a message that has a time of its own wait for it, and look at it then.
     """
     steps: list[Step] = []
+    message = checking.timed(message, known)
     if waits_first and message.not_before is not None and message.not_before > now:
         now = message.not_before
         steps.append(Step("timing", _time(now), "waits until then", sources.of("timing", message)))

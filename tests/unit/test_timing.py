@@ -1,5 +1,6 @@
 """When a message may go, and what makes it pointless."""
 
+import shutil
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from zoneinfo import ZoneInfo
@@ -8,12 +9,18 @@ import pytest
 
 from schemas.events import EVENTS
 from schemas.events.appointment import AppointmentBooked
-from tests.builders import SHIPPED, data
+from tests.builders import NOW, PEPPER, RING, SHIPPED, binary, data, record
 from worker.content.templates import load_templates
 from worker.delivery.superseding import is_superseded, told_apart
 from worker.errors import ConfigurationError
+from worker.people import Contact, Known
+from worker.policy.checking import Checking
 from worker.policy.hours import zone_for
+from worker.policy.verdicts import Defer, Reason
+from worker.routing.deciding import Deciding
+from worker.routing.loading import load_configuration
 from worker.routing.table import Route, load_routes
+from worker.settings import Intake, TopicSettings
 
 ROUTE = '{id: reminder, event: appointment.booked, template: appointment_reminder, at: data.starts_at - 24h, local_time: "09:00"}'
 
@@ -84,3 +91,35 @@ def test_what_happens_at_the_same_time_supersedes_unless_it_is_the_events_own_ty
     (looked_up,) = told_apart([name])
 
     assert is_superseded([name, "never"], {looked_up: seen_at}, 10.0) is superseded
+
+
+@pytest.mark.parametrize("zone", ["Indian/Reunion", "Europe/Paris", "America/Martinique"])
+def test_who_is_unknown_yet_gets_their_reminder_by_their_own_clock_once_they_are_known(tmp_path, zone) -> None:
+    configuration = configured(tmp_path)
+    topics = {"orders.events": TopicSettings(name="orders.events", start="earliest", events=("any",))}
+    deciding = Deciding(Intake.NORMAL, "shop-dev", topics, configuration.table, PEPPER)
+    read = deciding.read(record(**binary("appointment.booked", data("appointment.booked"))))
+    subject = next(iter(read.subjects()))
+    key = RING.new_key(subject)[0]
+    contact = Contact(phone="+33612345678", person="p-1", country="FR", zone=zone, attributes={})
+    checking = Checking.of(configuration, PEPPER)
+
+    unknown = deciding.decide(read, {subject: Known(key)}).messages[-1]
+    known = deciding.decide(read, {subject: Known(key, contact)}).messages[-1]
+    waits = checking.check(unknown, Known(key), NOW).verdict
+    waited = unknown.model_copy(update={"waiting_for": waits.reason, "waiting_since": NOW - timedelta(minutes=2)})
+
+    assert waits.reason is Reason.UNKNOWN_CONTACT
+    assert checking.check(waited, Known(key), NOW).verdict == Defer(unknown.not_before, Reason.DELAYED)
+    again = checking.timed(unknown, Known(key, contact))
+    assert (again.not_before, again.expires_at) == (known.not_before, known.expires_at)
+    assert checking.timed(again, Known(key, contact)) == again
+    assert known.unresolved is None
+    assert checking.check(unknown, Known(key, contact), NOW).verdict == Defer(known.not_before, Reason.DELAYED)
+
+
+def configured(tmp_path: Path):
+    folder = tmp_path / "config"
+    shutil.copytree(SHIPPED, folder)
+    (folder / "routes.yaml").write_text(f"routes:\n  - {ROUTE}\n")
+    return load_configuration(folder)

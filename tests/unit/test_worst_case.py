@@ -1,6 +1,7 @@
 """What `check` says a text can become, it can become; and nothing that a model allows becomes longer."""
 
 import json
+from unicodedata import normalize
 
 import pytest
 from hypothesis import given, settings
@@ -12,17 +13,23 @@ from tests.builders import SHIPPED, configuration
 from worker.cli import app
 from worker.content.composing import compose
 from worker.content.marketing import check_marketing
+from worker.content.normalising import Charset, normalise
 from worker.content.templates import Template
 from worker.content.worst_case import worst_case
+from worker.errors import PermanentError
 from worker.routing.bounds import bound_of, bounds_of
-from worker.routing.texts import bounds_in
+from worker.routing.texts import bounds_in, free_of, values_to_try
 
 CONFIGURATION = configuration()
 STOP = "STOP au 30101"
-# Letters that cost one: the worst case is counted with such. A ligature becomes two letters, a euro sign costs two.
+# Letters that cost one: no text may become too long by such. Of all others, the worst case says how dear they can be.
 LATIN = st.characters(
     categories=[], include_characters="abcdefghijklmnopqrstuvwxyzàâäçéèêëîïôöùûüÿæABCDEFGHIJ '-0123456789"
 )
+
+
+# Whatever JSON can hold, without the few signs that NFC itself takes apart (UAX #15, composition exclusions).
+ANYTHING = st.characters(exclude_categories=["Cs", "Cc"]).filter(lambda one: len(normalize("NFC", one)) == 1)
 
 
 def template(text: str, variables: dict, **changes) -> Template:
@@ -57,6 +64,39 @@ def test_nothing_that_the_models_allow_is_longer_than_the_worst_case(name: str, 
     assert text.segmentation.segments <= its.max_segments
 
 
+@pytest.mark.parametrize("name", sorted(CONFIGURATION.templates.by_id))
+@given(data=st.data())
+@settings(max_examples=30, deadline=None)
+def test_no_characters_at_all_take_more_segments_than_the_dearest_that_check_tells(name: str, data) -> None:
+    its = CONFIGURATION.templates.by_id[name]
+    bounds, locale = bounds_in(CONFIGURATION.table, name, its), data.draw(st.sampled_from(sorted(its.text)))
+    values = {}
+    for variable, bound in bounds.items():
+        longest = bound.values[0]
+        letters = st.one_of(st.text(ANYTHING, min_size=len(longest), max_size=len(longest)), st.sampled_from("😀½€œ…").map(
+            lambda one, length=len(longest): one * length
+        )) if bound.free else st.sampled_from(bound.values)  # fmt: skip
+        values[variable] = data.draw(letters)
+    worst = worst_case(its, locale, values_to_try(its, bounds), free_of(bounds), STOP)
+    vouched = its.model_copy(update={"not_advertising": ()})
+
+    try:
+        text = compose(vouched, values, locale=locale, zone="Europe/Paris", stop=STOP)
+    except PermanentError as error:
+        told = worst.dearest is not None and worst.dearest.segments > its.max_segments
+        assert error.code == "advertising" or (error.code == "text_too_long" and told), error
+        return
+
+    if not its.shortened:
+        assert text.segmentation.segments <= max(worst.cut.segments, worst.dearest.segments if worst.dearest else 0)
+
+
+def test_characters_are_replaced_only_where_that_saves_ucs2() -> None:
+    assert normalise("Reçu… œuvre ½", Charset.TRANSLITERATE) == "Recu... oeuvre 1/2"
+    assert normalise("Reçu… 漢\u200b\u00a0½", Charset.TRANSLITERATE) == "Reçu… 漢 ½"
+    assert normalise("✝ 🔤", Charset.TRANSLITERATE) == "✝ 🔤"
+
+
 def test_the_worst_case_counts_every_branch_and_names_what_forces_another_encoding() -> None:
     source = "{% if kind == 'a' %}court{% else %}un texte bien plus long{% endif %} 漢 {{ name }}"
     its = template(source, {"kind": "data.kind", "name": {"path": "contact.first_name", "default": ""}})
@@ -67,13 +107,15 @@ def test_the_worst_case_counts_every_branch_and_names_what_forces_another_encodi
     assert (worst.cut.encoding, worst.cut.segments, worst.forced_by) == ("UCS-2", 2, ("漢",))
 
 
-def test_a_name_in_another_script_is_the_dearer_case() -> None:
+def test_a_name_of_emoji_is_the_dearest_case() -> None:
     its = template("Bonjour {{ name }}", {"name": {"path": "contact.first_name", "default": ""}})
 
     worst = worst_case(its, "fr", {"name": ["ê" * 65]}, ["name"], STOP)
 
     assert worst.cut.encoding == "GSM-7"  # ê becomes e
-    assert (worst.in_other_script.encoding, worst.in_other_script.segments) == ("UCS-2", 2)
+    assert (worst.dearest.encoding, worst.dearest.segments) == ("UCS-2", 3)
+    strict = worst_case(its.model_copy(update={"charset": Charset.STRICT}), "fr", {"name": ["ê" * 65]}, ["name"], STOP)
+    assert (strict.cut.segments, strict.dearest.encoding, strict.dearest.segments) == (1, "GSM-7", 2)
 
 
 def test_bounds_are_the_models() -> None:
@@ -162,7 +204,7 @@ def test_a_preview_shows_each_language_with_its_borders_and_what_costs_most(tmp_
     assert shown.exit_code == foreign.exit_code == written.exit_code == 0, shown.output
     assert "BOUTIQUE" in shown.stdout
     assert "1 segment" in shown.stdout
-    assert "UCS-2, 2 segments" in shown.stdout  # with a name in another script
+    assert "at the longest" in shown.stdout
     assert "GSM-7, 1 segment" in " ".join(foreign.stdout.split())  # it was shortened to nothing
     page = file.read_text()
     assert "<h1>promotion</h1>" in page

@@ -5,14 +5,17 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from worker.content.normalising import normalise
+from worker.content.normalising import Charset, normalise, that_force_ucs2
 from worker.content.rendering import compile_text, render
-from worker.content.segments import Segmentation, not_gsm, segment
+from worker.content.segments import Segmentation, segment
 from worker.content.templates import Template
 from worker.errors import PermanentError
 
 MOST_TEXTS = 512
-FREE, OTHER_SCRIPT = "ê", "Ж"  # a Latin letter that GSM-7 lacks, which fills free values; one of another script
+FREE = "ê"  # a Latin letter that GSM-7 lacks: fills free values
+# The dearest that a value may be filled with: two units of UCS-2 each; where that is refused, three of GSM-7 (1/2).
+# A few musical and Hebrew signs that decompose (UAX #15, composition exclusions) would be dearer, and nobody's name.
+DEAREST = {Charset.TRANSLITERATE: "😀", Charset.ALLOW: "😀", Charset.STRICT: "½"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,13 +27,13 @@ class Worst:
         body: The text, its variables filled with letters.
         cut: Its segments.
         forced_by: Characters of the template itself that force UCS-2, after its charset policy.
-        in_other_script: The same with a value in another script, where a variable may hold one.
+        dearest: The same with values of emoji, where a variable may hold such; None where it takes no more segments.
     """
 
     body: str
     cut: Segmentation
     forced_by: tuple[str, ...]
-    in_other_script: Segmentation | None
+    dearest: Segmentation | None
 
 
 def worst_case(
@@ -43,27 +46,24 @@ def worst_case(
         template: What to say.
         locale: In which language.
         values: By variable: every value it is to be tried with, the default among them where it may be missing.
-        free: Variables that may hold any script.
+        free: Variables that may hold any character.
         stop: The STOP mention.
 
     Raises:
         PermanentError: A text cannot be rendered at all.
     """
-    texts = [written(template, locale, its, stop) for its in combinations(values)]
-    body = max(texts, key=_cost)
-    foreign = [
-        written(
-            template, locale, {name: _foreign(value) if name in free else value for name, value in its.items()}, stop
+
+    def dearest_with(filler: str) -> str:
+        chosen = (
+            {n: v.replace(FREE, filler) if n in free and isinstance(v, str) else v for n, v in its.items()}
+            for its in combinations(values)
         )
-        for its in combinations(values)
-    ]
-    forced = tuple(character for character in not_gsm(body) if character in template.text[locale])
-    dearer = segment(max(foreign, key=_cost)) if free else None
-    return Worst(body, segment(body), forced, dearer if dearer and dearer.encoding == "UCS-2" else None)
+        return max((written(template, locale, its, stop) for its in chosen), key=_cost)
 
-
-def _foreign(value: Any) -> Any:
-    return value.replace(FREE, OTHER_SCRIPT) if isinstance(value, str) else value
+    body = dearest_with("e" if template.charset is Charset.STRICT else FREE)
+    cut, dearest = segment(body), segment(dearest_with(DEAREST[template.charset]))
+    forced = tuple(one for one in that_force_ucs2(body, template.charset) if one in template.text[locale])
+    return Worst(body, cut, forced, dearest if dearest.segments > cut.segments else None)
 
 
 def combinations(values: Mapping[str, Sequence[Any]]) -> Iterable[dict[str, Any]]:

@@ -20,6 +20,7 @@ from worker.policy.hours import Hours, check_hours
 from worker.policy.limiting import budgets_of, caps_for, scope_of
 from worker.policy.number import Number, check_number
 from worker.policy.rules import Policy
+from worker.policy.timing import awaits_zone, timed
 from worker.policy.verdicts import Defer, Reason, Refuse, Send, Verdict, suppress
 from worker.routing.loading import Configuration
 from worker.routing.table import RoutingTable
@@ -146,10 +147,11 @@ class Checking:
         Raises:
             PermanentError: It cannot be composed.
         """
+        message = timed(message, known, self._table)
         tell("expiry", message.expires_at, verdict := check_expiry(message.expires_at, now))
         if isinstance(verdict, Refuse):
             return Checked(verdict)
-        tell("timing", message.not_before, wait := self._not_yet(message, now))
+        tell("timing", message.not_before, wait := self._not_yet(message, known, now))
         if wait is not None:
             return Checked(wait)
         if self.template(message).category is not message.category:
@@ -227,8 +229,15 @@ class Checking:
         cost = price * checked.text.segmentation.segments
         return Watched(self._guard, self._pepper.name("block", alike), checked.number.country, cost)
 
-    def _not_yet(self, message: Message, now: datetime) -> Defer | None:
+    def timed(self, message: Message, known: Known) -> Message:
+        """Return *message* with the time that its recipient's own zone gives it, if the router could not know that."""
+        return timed(message, known, self._table)
+
+    def _not_yet(self, message: Message, known: Known, now: datetime) -> Defer | None:
         if message.not_before is not None and now < message.not_before:
+            if awaits_zone(message, known):
+                wait = _wait(message, now, Reason.UNKNOWN_CONTACT, self._waiting.unknown_contact_s)
+                return wait or Defer(message.not_before, Reason.DELAYED)
             return Defer(message.not_before, Reason.DELAYED)
         if self._holds(message.template):
             return Defer(min(now + HELD_FOR, message.expires_at), Reason.FLOOD)

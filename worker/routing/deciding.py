@@ -192,7 +192,9 @@ class Deciding:
             who = known.get(addressee.subject, NOBODY)
             verdict = _matches(route, addressee, who, scope)
             if verdict is not False and who.key is not None:
-                unresolved = None if verdict is True else Reason.UNKNOWN_CONTACT
+                unresolved = (
+                    None if verdict is True and not _needs_zone(route, addressee, who) else Reason.UNKNOWN_CONTACT
+                )
                 messages.append(
                     make_message(
                         self._deployment,
@@ -218,6 +220,13 @@ def _matches(route: Route, addressee: Addressee, who: Known, scope: Mapping[str,
     if route.condition.needs_contact and addressee.is_contact and who.contact is None:
         return None
     return route.matches(scope, who.contact.scope() if who.contact else None)
+
+
+def _needs_zone(route: Route, addressee: Addressee, who: Known) -> bool:
+    """Return whether the time at which the route's message goes depends on a contact that is unknown."""
+    recipient = addressee.recipient
+    told = recipient.zone or recipient.phone or who.contact
+    return route.at is not None and addressee.is_contact and not told
 
 
 def _envelope(event: Event) -> dict[str, str]:

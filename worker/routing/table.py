@@ -65,7 +65,7 @@ class Route:
     condition: Condition | None
     at: At | None = None
 
-    def not_before(self, event_time: datetime, data: EventData, zone: ZoneInfo) -> datetime | None:
+    def not_before(self, event_time: datetime, data: EventData | Mapping[str, Any], zone: ZoneInfo) -> datetime | None:
         """
         Return when its message may go to somebody who lives in *zone*; None for at once.
 

@@ -9,7 +9,7 @@ from worker.content.advertising import find_advertising
 from worker.content.marketing import Remark, check_marketing
 from worker.content.rendering import compile_text, render
 from worker.content.templates import Template, Templates
-from worker.content.worst_case import OTHER_SCRIPT, Worst, combinations, worst_case, written
+from worker.content.worst_case import DEAREST, Worst, combinations, worst_case, written
 from worker.delivery.accounts import Accounts
 from worker.errors import PermanentError, Problem
 from worker.policy.rules import Policy
@@ -46,7 +46,7 @@ def check_texts(
                 yield from (file.problem(place, told) for told in _advertises([body, *others], template))
             if told := _too_long(template, worst):
                 yield file.problem(place, told)
-            elif told := _other_script(template, worst):
+            elif told := _dearest(template, worst):
                 yield file.problem(place, told, warning=True)
         if template.category is Category.TRANSACTIONAL and not template.variables:
             yield file.problem(
@@ -150,18 +150,16 @@ def _advertises(bodies: Iterable[str], template: Template) -> Iterable[str]:
         yield f"advertises, and is transactional: {', '.join(told)}; leave it out, or list a phrase under not_advertising"
 
 
-def _other_script(template: Template, worst: Worst) -> str | None:
-    foreign, people_in_it = (
-        worst.in_other_script,
-        any(v.path.startswith("contact.") for v in template.variables.values()),
-    )
-    if template.category is Category.MARKETING and not people_in_it:
+def _dearest(template: Template, worst: Worst) -> str | None:
+    dearest, of_people = worst.dearest, any(v.path.startswith("contact.") for v in template.variables.values())
+    if template.category is Category.MARKETING and not of_people:
         return None  # its words are its emitter's own, who hears of it by the dead letter
-    if foreign is None or template.on_too_long != "refuse" or foreign.segments <= template.max_segments:
+    if dearest is None or template.on_too_long != "refuse" or dearest.segments <= template.max_segments:
         return None
     return (
-        f"with a value in another script (as {OTHER_SCRIPT!r}) it takes {foreign.segments} segments in UCS-2, and "
-        f"max_segments is {template.max_segments}: it becomes a dead letter; say on_too_long: shorten VARIABLE, or allow"
+        f"with values of other characters (as {DEAREST[template.charset]}) it takes up to {dearest.segments} segments in "
+        f"{dearest.encoding}, and max_segments is {template.max_segments}: it becomes a dead letter; say on_too_long: "
+        "shorten VARIABLE, or allow"
     )
 
 

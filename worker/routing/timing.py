@@ -1,7 +1,7 @@
 """When a route's message may go, and what makes it pointless meanwhile: `delay`, `at` and `unless`."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from typing import Annotated, Any
@@ -14,9 +14,8 @@ from worker.config_files import Config, parse_duration
 from worker.errors import DeadLetterReason, PermanentError
 from worker.sealing import Pepper
 
+LENGTH_OF_A_DATE = len("2026-11-28")
 _AT = re.compile(r"^(?P<path>data(?:\.[a-z_]\w*)+)(?:\s*(?P<sign>[+-])\s*(?P<duration>\S+))?$")
-
-
 DataPath = Annotated[str, Field(pattern=r"^data(\.[a-z_]\w*)+$")]
 
 
@@ -48,14 +47,18 @@ class At:
     path: str
     shift: timedelta
 
-    def time(self, data: EventData, zone: ZoneInfo) -> datetime:
+    def time(self, data: EventData | Mapping[str, Any], zone: ZoneInfo) -> datetime:
         """
-        Return the time; a date without one begins at midnight in *zone*, and is moved by that clock.
+        Return the time in *data*, which is typed, or as JSON has it.
+
+        A date without a time begins at midnight in *zone*, and is moved by that clock.
 
         Raises:
             PermanentError: The event has no time there, or one that no calendar has.
         """
         found = look_up(data, self.path)
+        if isinstance(found, str):
+            found = (date if len(found) == LENGTH_OF_A_DATE else datetime).fromisoformat(found)
         if not isinstance(found, date):
             raise PermanentError(DeadLetterReason.RULE_FAILED, "this event leaves it empty", field=self.path)
         found = found if isinstance(found, datetime) else datetime(found.year, found.month, found.day, tzinfo=zone)
@@ -79,11 +82,11 @@ def parse_at(written: str) -> At:
     return At(found["path"], -shift if found["sign"] == "-" else shift)
 
 
-def look_up(data: EventData, path: str) -> Any:
+def look_up(data: EventData | Mapping[str, Any], path: str) -> Any:
     """Return the value at *path* (`data.starts_at`), or None."""
     value: Any = data
     for step in path.split(".")[1:]:
-        value = getattr(value, step, None)
+        value = value.get(step) if isinstance(value, Mapping) else getattr(value, step, None)
     return value
 
 
