@@ -190,6 +190,24 @@ class Retracing:
         if ask.limits.watched is not None:
             its = f"{ask.limits.watched.country}, {ask.limits.watched.rules.mode}"
             steps.append(Step("guard", its, _answer(verdict, "guard", "passes"), sources.policy("guard")))
+        if (budget := self._checking.budget(message)) is not None:
+            shares = [f"{share:.0%} of the {period}" for period, share in budget.shares(view.spent, view.now).items()]
+            all_spent = budget.is_spent(view.spent, ask.limits.cost or 0.0, view.now)
+            answer = (
+                "passes"
+                if not all_spent
+                else "holds until there is more"
+                if budget.holds
+                else "spent, goes all the same"
+            )
+            steps.append(
+                Step(
+                    "budget",
+                    f"{', '.join(shares)} is spent",
+                    answer,
+                    f"{sources.policy('budgets', message.category)}; {CLOCK}",
+                )
+            )
         return steps
 
 

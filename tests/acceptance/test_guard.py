@@ -55,6 +55,9 @@ async def test_marketing_holds_at_its_budget_and_codes_go_on(servers, tmp_path) 
             await world.publish("otp.requested", {"phone": PHONE(1)})
             outcomes = await world.outcomes(5)
             stuck = await world.command("why-stuck", "--url", f"http://127.0.0.1:{world.port()}")
+            (offer,) = await world.read("marketing.events", lambda found: len(found) > 0)
+            place = ("--topic", offer.topic, "--partition", str(offer.partition), "--offset", str(offer.offset))
+            explained = json.loads((await world.command("explain", *place, "--json")).stdout)
             told = await world.read("sms.outcomes", lambda found: len(found) > 6, 12)
             metrics = await world.metrics()
         log = world.log.read_text()
@@ -63,5 +66,9 @@ async def test_marketing_holds_at_its_budget_and_codes_go_on(servers, tmp_path) 
     assert sorted(accepted) == ["marketing"] * 4 + ["transactional"]
     assert len(told) == 5  # four offers wait for tomorrow, or for more money
     assert "budget" in stuck.stdout
+    (waits, *_) = [one for one in explained["messages"] if not one["came_of_it"]]
+    (budget,) = [step for step in waits["steps"] if step["check"] == "budget"]
+    assert (budget["found"], budget["answer"]) == ("100% of the day is spent", "holds until there is more")
+    assert "policy.yaml:" in budget["source"]
     assert 'sms_budget_share{account="octopush-marketing",period="day"} ' in metrics
     assert "budget.spent" in log

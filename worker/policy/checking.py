@@ -14,6 +14,7 @@ from worker.delivery.limits import Limits
 from worker.errors import DeadLetterReason, PermanentError
 from worker.messages import Body, open_body, person_of
 from worker.people import NOBODY, Contact, Known
+from worker.policy.budget import Budget
 from worker.policy.expiry import check_expiry
 from worker.policy.guard import Watched
 from worker.policy.hours import Hours, check_hours
@@ -213,6 +214,10 @@ class Checking:
             cost=self.cost(message, checked),
             defers_over_cap=template.on_cap == "defer",
         )
+
+    def budget(self, message: Message) -> Budget | None:
+        """Return what *message* is paid from; None if nobody keeps a budget."""
+        return self._budgets.get(message.category)
 
     def cost(self, message: Message, checked: Checked) -> float | None:
         """Return what *message* would cost, in its account's currency; None where nobody has said a price."""

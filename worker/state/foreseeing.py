@@ -9,6 +9,7 @@ from worker.delivery.asks import Ask
 from worker.delivery.fence import View, verdict_of
 from worker.delivery.superseding import told_apart
 from worker.delivery.watching import Watch
+from worker.policy.budget import names
 from worker.policy.checking import Checked, Checking
 from worker.policy.verdicts import Send, Verdict
 from worker.state.acts import read_acts
@@ -16,6 +17,7 @@ from worker.state.cancelling import read_cancelled
 from worker.state.counting import read_counted
 from worker.state.database import Database
 from worker.state.guarding import read_lately
+from worker.state.tallying import read_sums
 from worker.state.waiting import SeenEvents
 
 
@@ -52,7 +54,7 @@ class Foreseeing:
         """
         ask = self._ask(message, checked)
         persons = {ask.person} if ask.person is not None else set[str]()
-        at = now.timestamp()
+        at, budget = now.timestamp(), self._checking.budget(message)
         async with self._database.reading() as connection:
             acts, suppressed = await read_acts(connection, persons)
             view = View(
@@ -69,6 +71,7 @@ class Foreseeing:
                 cancelled=await read_cancelled(connection, [ask]),
                 projection_age_s=0.0,
                 lately=await read_lately(connection, [ask], at),
+                spent=await read_sums(connection, names(budget.account, at)) if budget else {},
             )
         return ask, view
 
