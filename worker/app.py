@@ -15,6 +15,7 @@ from worker import __version__
 from worker.clock import Clock, SystemClock
 from worker.errors import StateRefused, StateUnavailable, Stuck
 from worker.kafka.keyed import KeyedRunner
+from worker.kafka.retaining import Retaining
 from worker.kafka.source import Source
 from worker.lifecycle import done_before
 from worker.overseeing import Overseer
@@ -25,9 +26,11 @@ from worker.presence import Announcing
 from worker.records import Place
 from worker.routing.loading import Configuration
 from worker.settings import Intake
+from worker.state.batching import hold_until_back
+from worker.state.jobs import Job, Jobs
 from worker.state.presence import Presence
+from worker.state.telling import Telling
 from worker.state.upkeep import Upkeep
-from worker.state.waiting import Waiting
 from worker.telemetry import metrics
 from worker.watchdog import LoopGuard, Watchdog, give_up_after
 from worker.web.server import open_web
@@ -72,7 +75,10 @@ class Worker:
         self._drain_s = settings.drain_s
         self._delivery = settings.delivery.mode.value
         self._stage = stage
-        self._waiting, self._upkeep = Waiting(shared.database), Upkeep(shared.database)
+        self._upkeep, self._jobs = Upkeep(shared.database), Jobs(shared.database)
+        read = {topic for runner in stage.runners.values() for topic in runner.source.standing.topics}
+        self._retaining = Retaining(settings.kafka, read, shared.clock)
+        self._telling = Telling(shared.database, shared.clock)
         self._database_answers = True
         self._clock = shared.clock
         self.overseer = Overseer(shared, stage, lambda: self._database_answers)
@@ -96,6 +102,8 @@ class Worker:
             "database-ping": self._ping,
             "loop-guard": self._beat,
             "operations": self._operations.run,
+            "telling": self._telling.run,
+            "retaining": self._retaining.run,
             "upkeep": self._keep_up,
             "reloading": self._reloading.run,
             "announcing": self._announcing.run,
@@ -180,21 +188,22 @@ class Worker:
                 await self._clock.sleep(0.1)
 
     async def _ping(self) -> None:
-        """Know whether the state store answers, what time it is there, and how many messages wait in it."""
+        """Know whether the state store answers, and what time it is there."""
         while True:
             try:
                 await self._clock.set()
-                self._tell_waiting(await self._waiting.count())
                 self._database_answers = True
             except (StateUnavailable, StateRefused):
                 self._database_answers = False
             await self._clock.sleep(PING_EVERY_S)
 
     async def _keep_up(self) -> None:
+        await hold_until_back("jobs")(self._jobs.expect)
         while True:
             await self._clock.sleep(random.uniform(0.5, 1.0) * UPKEEP_EVERY_S)  # noqa: S311  spreads processes
             try:
                 log.info("state.upkeep", **await self._upkeep.run_once(self._clock.now()))
+                await self._jobs.done(Job.UPKEEP)
             except (StateUnavailable, StateRefused) as error:
                 log.warning("state.upkeep_failed", error=str(error))  # in an hour it is tried again
 
@@ -204,12 +213,6 @@ class Worker:
 
     async def _beat(self) -> None:
         await self._guard.beat(self._clock.sleep)
-
-    @staticmethod
-    def _tell_waiting(waiting: Mapping[tuple[str, str], int]) -> None:
-        metrics.WAITING.clear()
-        for (lane, reason), count in waiting.items():
-            metrics.WAITING.labels(lane, reason).set(count)
 
     def readiness(self) -> Mapping[str, bool]:
         """Return which parts work; the process is ready when all do."""
@@ -221,9 +224,9 @@ class Worker:
     def observe(self) -> None:
         """Set the gauges that are looked up rather than counted."""
         metrics.TASKS.set(len(asyncio.all_tasks()))
+        metrics.DATABASE_UP.set(self._database_answers)
         for name, runner in self._stage.runners.items():
-            for topic, lag in runner.source.standing.lag().items():
-                metrics.child(metrics.LAG, name, topic).set(lag)
+            self._retaining.observe(name, runner.source.standing)
             metrics.child(metrics.REBALANCES, name).set(runner.source.rebalances)
             metrics.child(metrics.OLDEST_S, name).set(self.overseer.oldest_s(name))
             if isinstance(runner, KeyedRunner):

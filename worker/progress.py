@@ -1,5 +1,6 @@
 """What a record is waiting for right now, so that whoever asks why nothing moves gets an answer."""
 
+import re
 import time
 from contextvars import ContextVar
 from enum import StrEnum
@@ -28,14 +29,16 @@ class Progress:
         place: Where the record is kept; every log line of its task says so.
         step: Where it is.
         since: Monotonic seconds when it got there.
+        trace_id: Of its event, 32 hex digits, if its emitter traces; every log line of its task says that too.
     """
 
-    __slots__ = ("place", "since", "step")
+    __slots__ = ("place", "since", "step", "trace_id")
 
     def __init__(self, place: Place | None = None) -> None:
         self.place = place
         self.step = Step.QUEUED
         self.since = time.monotonic()
+        self.trace_id: str | None = None
 
     def at(self, step: Step) -> None:
         """Note that the record has come to *step*."""
@@ -43,6 +46,7 @@ class Progress:
         self.since = time.monotonic()
 
 
+_TRACEPARENT = re.compile(r"[0-9a-f]{2}-(?P<trace_id>[0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}$")
 _current: ContextVar[Progress | None] = ContextVar("progress", default=None)
 
 
@@ -51,10 +55,23 @@ def follow(progress: Progress) -> None:
     _current.set(progress)
 
 
-def current_place() -> Place | None:
-    """Return where this task's record is kept, if somebody follows it."""
+def current() -> Progress | None:
+    """Return the progress of this task's record, if somebody follows it."""
+    return _current.get()
+
+
+def traced(traceparent: str | None) -> str | None:
+    """
+    Return the trace id in a W3C `traceparent`, noted for this task's log lines; None if there is none.
+
+    Source: https://www.w3.org/TR/trace-context/#traceparent-header
+    """
+    found = _TRACEPARENT.match(traceparent) if traceparent else None
+    trace_id = found["trace_id"] if found and found["trace_id"].strip("0") else None
     progress = _current.get()
-    return None if progress is None else progress.place
+    if progress is not None:
+        progress.trace_id = trace_id
+    return trace_id
 
 
 def at(step: Step) -> None:

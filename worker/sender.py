@@ -26,7 +26,7 @@ from worker.messages import deferred, read_message, written
 from worker.people import Found
 from worker.policy.checking import Checked, Checking
 from worker.policy.verdicts import CHECK_OF, Defer, Reason, Send, Verdict
-from worker.progress import Step, at
+from worker.progress import Step, at, traced
 from worker.records import Outgoing, Place, Record
 from worker.results import Facts, Outcomes
 from worker.telemetry import metrics
@@ -94,7 +94,8 @@ class Sender:
         message = None
         try:
             message = read_message(record)
-            payload = await self._deliver(message, record.place)
+            trace_id = traced(message.traceparent)
+            payload = await self._deliver(message, record.place, trace_id)
             kind = await self._publish(message, payload)
             if kind in SAYS_THAT_ALL_IS_WELL:
                 await self._note(message, None)
@@ -114,7 +115,7 @@ class Sender:
         if message is not None:
             await self._floods.note(message, self._handovers[message.category].account, code)
 
-    async def _deliver(self, message: Message, origin: Place) -> bytes:
+    async def _deliver(self, message: Message, origin: Place, trace_id: str | None) -> bytes:
         at(Step.LOOKUP)
         found = await self._lookup.find(message)
         if found.entry and found.entry.is_settled and found.entry.fingerprint == message.event.fingerprint:
@@ -122,7 +123,8 @@ class Sender:
         checking = self._checking
         message = checking.timed(message, found.known)
         checked = checking.check(message, found.known, self._clock.now())
-        return await self._handovers[message.category].deliver(self._plan(message, checking, checked, origin))
+        plan = self._plan(message, checking, checked, origin, trace_id)
+        return await self._handovers[message.category].deliver(plan)
 
     async def _publish(self, message: Message, payload: bytes) -> str | None:
         """Publish an outcome and count it; return its kind, or None if there is nothing to tell."""
@@ -134,7 +136,9 @@ class Sender:
         metrics.child(metrics.OUTCOMES, message.category, message.lane, told["outcome"], told.get("reason", "")).inc()
         return str(told["outcome"])
 
-    def _plan(self, message: Message, checking: Checking, checked: Checked, origin: Place) -> Plan:
+    def _plan(
+        self, message: Message, checking: Checking, checked: Checked, origin: Place, trace_id: str | None
+    ) -> Plan:
         text, number = checked.text, checked.number
         marketing = message.category is Category.MARKETING
         sms = Sms(number.e164, text.body, text.sender, marketing) if text and number else None
@@ -153,6 +157,7 @@ class Sender:
             segments=text.segmentation.segments if text else 0,
             category=message.category,
             event_time=message.event.time,
+            due_at=max(message.event.time, message.not_before or message.event.time),
             expires_at=message.expires_at,
             verdict=checked.verdict,
             sms=sms,
@@ -165,6 +170,7 @@ class Sender:
             deferral=lambda verdict: self._deferral(message, verdict),
             try_again_s=self._try_again_s(message),
             limits=checking.limits(message, checked),
+            trace_id=trace_id,
         )
 
     def _try_again_s(self, message: Message) -> float:

@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 import sqlalchemy as sa
 
 from schemas.messages import Lane
+from tests.conftest import REAL_SERVERS
 from tests.world import World, open_world
 from worker.sealing import DataKey, Erased, key_id_of
 from worker.secret_files import load_key_ring
@@ -73,6 +74,7 @@ def naming(found: dict[str, list[bytes]], keys: dict[bytes, DataKey]) -> set[str
     }
 
 
+@REAL_SERVERS
 async def test_nothing_of_an_erased_person_can_be_read_any_more(servers, tmp_path) -> None:
     async with open_world(tmp_path, **servers, delay="10m") as world:
         who = {"contact_id": "REF-OF-HIS"}

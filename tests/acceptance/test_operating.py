@@ -5,6 +5,7 @@ import json
 
 import pytest
 
+from tests.conftest import REAL_SERVERS
 from tests.world import World, open_world, terminal
 from worker.errors import Stuck, leaves
 from worker.records import Place
@@ -25,6 +26,7 @@ async def until_stuck(world: World, state: set[str]) -> dict[str, object]:
     raise AssertionError("nothing waits")
 
 
+@REAL_SERVERS
 async def test_why_stuck_names_the_record_and_skip_makes_it_a_dead_letter(servers, tmp_path) -> None:
     """At one number the provider finds no credit, so that the account rests with it at the head; it waits until it is skipped."""
     async with open_world(tmp_path, **servers) as world, world.process():
@@ -77,6 +79,7 @@ async def test_an_input_record_can_be_given_up_before_it_is_read(servers, tmp_pa
     assert not world.provider.requests
 
 
+@REAL_SERVERS
 async def test_a_fetch_task_that_died_silently_is_noticed_and_the_client_rebuilt(servers, tmp_path) -> None:
     async with open_world(tmp_path, **servers) as world, world.worker() as worker:
         await world.publish("order.shipped", {"phone": "+33671000001"})
@@ -92,6 +95,7 @@ async def test_a_fetch_task_that_died_silently_is_noticed_and_the_client_rebuilt
     assert max(world.provider.requests.values()) == 1
 
 
+@REAL_SERVERS
 async def test_another_lane_s_campaign_is_no_excuse_for_a_lane_that_stands_still(servers, tmp_path) -> None:
     """Marketing waits for its rate all day; a transactional message that waits for nothing must be noticed all the same."""
     rates = {"transactional": 50.0, "marketing": 0.01}
@@ -111,6 +115,7 @@ async def test_another_lane_s_campaign_is_no_excuse_for_a_lane_that_stands_still
             assert (offers.throttled, order.throttled) == (True, False)
 
 
+@REAL_SERVERS
 async def test_a_lane_that_stands_still_ends_the_process_after_the_others_have_finished(
     servers, tmp_path, monkeypatch
 ) -> None:

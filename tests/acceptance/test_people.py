@@ -4,6 +4,7 @@ import json
 from datetime import UTC, datetime, timedelta
 
 from schemas.outcomes import OutcomeKind
+from tests.conftest import REAL_SERVERS
 from tests.world import World, open_world
 from worker.demo.configuring import OPEN, UNCAPPED
 from worker.policy.told import OUTCOMES, REASONS, tell
@@ -19,6 +20,7 @@ async def audit(world: World, action: str) -> list[dict]:
     return [told for one in records if (told := json.loads(one.value))["action"] == action]
 
 
+@REAL_SERVERS
 async def test_a_suppression_silences_a_number_and_lifting_it_lets_it_speak_again(servers, tmp_path) -> None:
     async with open_world(tmp_path, **servers) as world:
         await world.people(4)
@@ -62,6 +64,7 @@ async def test_a_suppression_silences_a_number_and_lifting_it_lets_it_speak_agai
     assert (written[0]["numbers"], written[0]["left_out"]) == (2, 1)
 
 
+@REAL_SERVERS
 async def test_support_finds_what_came_of_a_person_in_two_languages_and_no_number_is_shown(servers, tmp_path) -> None:
     async with open_world(tmp_path, **servers) as world:
         await world.people(2, consents=())
@@ -95,6 +98,7 @@ async def test_support_finds_what_came_of_a_person_in_two_languages_and_no_numbe
     assert all("+33" not in json.dumps(one) for one in asked)
 
 
+@REAL_SERVERS
 async def test_consents_are_shown_proved_taken_over_and_withdrawn(servers, tmp_path) -> None:
     async with open_world(tmp_path, **servers) as world:
         await world.people(1)
@@ -160,6 +164,7 @@ def test_every_outcome_and_every_reason_has_words_in_both_languages() -> None:
             assert all(words and words == words.strip() for words in tell(kind, reason))
 
 
+@REAL_SERVERS
 async def test_what_has_not_been_sent_can_be_taken_back_and_later_events_go(servers, tmp_path) -> None:
     # So slow that most of it still waits when the commands have run, on however busy a machine.
     stage = {"rates": {"transactional": 500.0, "marketing": 0.3}, "delay": "10m", "max_in_flight": 4}
@@ -196,6 +201,7 @@ async def test_what_has_not_been_sent_can_be_taken_back_and_later_events_go(serv
     assert [one["scope"] for one in written] == ["campaign:autumn", "route:cart-reminder"]
 
 
+@REAL_SERVERS
 async def test_customers_who_did_not_object_are_offered_similar_products_where_that_is_configured(
     servers, tmp_path
 ) -> None:

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests import builders
+from tests.conftest import REAL_SERVERS
 from tests.unit.test_configuration import change
 from tests.world import CREDENTIALS, open_world, terminal
 from worker.demo.broker import free_port
@@ -42,6 +43,7 @@ async def test_sigterm_finishes_what_is_under_way_and_exits_0(servers, tmp_path)
     assert max(world.provider.requests.values()) == 1
 
 
+@REAL_SERVERS
 @pytest.mark.parametrize("idempotency", [True, False], ids=["provider with keys", "provider without keys"])
 async def test_kill_9_in_mid_flow_and_a_restart_give_every_message_one_outcome_and_text_nobody_twice(
     servers, tmp_path, idempotency: bool
@@ -149,6 +151,7 @@ async def test_stopping_postgresql_for_30_seconds_holds_the_flow_and_loses_nothi
     assert world.provider.summary()["texted_twice"] == []
 
 
+@REAL_SERVERS
 async def test_stopping_the_provider_for_30_seconds_holds_the_flow_and_loses_nothing(servers, tmp_path) -> None:
     provider, port = SandboxProvider(), free_port()
     async with open_world(tmp_path, **servers, rates={"transactional": 40.0, "marketing": 40.0}) as world:

@@ -7,6 +7,7 @@ import time
 import aiohttp
 
 from tests.acceptance.test_people import audit
+from tests.conftest import REAL_SERVERS
 from tests.world import World, open_world
 from worker.settings import DatabaseSettings
 from worker.state.database import open_database
@@ -28,6 +29,7 @@ async def until(world: World, said: str, seconds: float = 30) -> None:
             await asyncio.sleep(0.1)
 
 
+@REAL_SERVERS
 async def test_a_new_set_is_adopted_whole_and_a_bad_one_is_refused_and_told(servers, tmp_path) -> None:
     async with open_world(tmp_path, **servers) as world:
         template, policy = world.config / "templates" / "order_shipped.yaml", world.config / "policy.yaml"
@@ -83,6 +85,7 @@ async def test_a_new_set_is_adopted_whole_and_a_bad_one_is_refused_and_told(serv
     assert "sms_config_refused 1.0" in told
 
 
+@REAL_SERVERS
 async def test_the_ring_rotates_under_a_running_worker_and_nobody_is_forgotten(servers, tmp_path) -> None:
     async with open_world(tmp_path, **servers) as world:
         ring = tmp_path / "key-ring.json"
@@ -124,6 +127,7 @@ async def test_the_ring_rotates_under_a_running_worker_and_nobody_is_forgotten(s
     assert first["current"] == "fresh"
 
 
+@REAL_SERVERS
 async def test_an_accounts_key_is_taken_over_from_its_file(servers, tmp_path) -> None:
     key, login = tmp_path / "key", tmp_path / "login"
     key.write_text("s3cr3t-one\n")

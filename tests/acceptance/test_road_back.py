@@ -5,6 +5,7 @@ from pathlib import Path
 
 from tests import builders
 from tests.unit.test_configuration import change
+from tests.conftest import REAL_SERVERS
 from tests.world import World, open_world, terminal
 
 TEMPLATE = "templates/order_shipped.yaml"
@@ -71,6 +72,7 @@ async def test_letters_of_a_broken_template_are_understood_mended_and_put_back_o
     assert world.provider.summary()["texted_twice"] == []
 
 
+@REAL_SERVERS
 async def test_an_event_goes_back_to_the_router_and_is_decided_anew(servers, tmp_path) -> None:
     """A consent that came through the wrong topic, and an order whose contact is known by now: both are given up by hand."""
     async with open_world(tmp_path, **servers) as world:
@@ -99,6 +101,7 @@ async def test_an_event_goes_back_to_the_router_and_is_decided_anew(servers, tmp
     assert json.loads(audits[-1].value)["became"] == {"replayed": 1, "would fail again": 1}
 
 
+@REAL_SERVERS
 async def test_a_letter_that_fails_again_after_three_replays_is_left_alone(servers, tmp_path) -> None:
     async with open_world(tmp_path, **servers) as world:
         before = break_template(world)
@@ -117,6 +120,7 @@ async def test_a_letter_that_fails_again_after_three_replays_is_left_alone(serve
     assert list(terminal(outcomes).values()) == [{"accepted"}]
 
 
+@REAL_SERVERS
 async def test_what_has_expired_stays_expired_unless_a_new_message_is_asked_for_and_codes_never_go(
     servers, tmp_path
 ) -> None:
@@ -153,6 +157,7 @@ async def test_what_has_expired_stays_expired_unless_a_new_message_is_asked_for_
     assert sorted(map(sorted, terminal(outcomes).values())) == [[], ["accepted"], ["expired"]]
 
 
+@REAL_SERVERS
 async def test_a_flood_of_one_template_s_letters_holds_it_until_it_is_released_and_nothing_else(
     servers, tmp_path
 ) -> None:
@@ -184,6 +189,7 @@ async def test_a_flood_of_one_template_s_letters_holds_it_until_it_is_released_a
     assert world.provider.summary()["texted_twice"] == []
 
 
+@REAL_SERVERS
 async def test_what_a_bad_deploy_suppressed_goes_again_and_what_was_sent_does_not(servers, tmp_path) -> None:
     async with open_world(tmp_path, **servers) as world:
         worker = world.config / "worker.yaml"

@@ -82,7 +82,7 @@ async def deliver():
 def plan() -> Plan:
     return Plan(
         message_id="m-1", fingerprint="f1", lane=Lane.TRANSACTIONAL, person=None, purpose=None, encoding="GSM-7", segments=1,
-        category="transactional", event_time=NOW, expires_at=NOW + timedelta(hours=48), verdict=Send(),
+        category="transactional", event_time=NOW, due_at=NOW, expires_at=NOW + timedelta(hours=48), verdict=Send(),
         sms=Sms("+33612345678", "text", "SHOP", marketing=False), refusals_burn=False,
         outcome=lambda kind, reason, submitted, verdict: f"{kind}:{reason}".encode(), deferral=lambda verdict: verdict,
     )  # fmt: skip

@@ -50,10 +50,14 @@ class Contents(NamedTuple):
 
 
 class Weight(NamedTuple):
-    """What a feature adds to the whole text's score, and to its sentence's."""
+    """
+    What a feature adds to the whole text's score, and to its sentence's, in hundredths.
 
-    text: float
-    sentence: float
+    Whole numbers: their sum is the same in whatever order a process walks through a set.
+    """
+
+    text: int
+    sentence: int
 
 
 def find_advertising(text: str, ignoring: Collection[str] = ()) -> tuple[Finding, ...]:
@@ -76,9 +80,9 @@ def find_advertising(text: str, ignoring: Collection[str] = ()) -> tuple[Finding
     whole = Contents(set().union(*(each.words for each in found)), set().union(*(each.groups for each in found)))
     total = weights[""].text + _sum(whole, 0) + SENTENCE_SHARE * (weights[""].sentence + max(scores))
     sure = _unmistakable(folded)
-    if total <= THRESHOLD and not sure:
+    if total <= THRESHOLD * SCALE and not sure:
         return ()
-    worst = max(scores) if total > THRESHOLD else 0.0
+    worst = max(scores) if total > THRESHOLD * SCALE else 0
     speaking = [its for its, score in zip(sentences, scores, strict=True) if score >= min(worst, -weights[""].sentence)]
     spans = [[one] for one in sure] + [span for its in speaking for span in _heaviest(its, weights)]
     return tuple(_placed(span, folded, places) for span in _apart(spans))
@@ -99,7 +103,7 @@ def _apart(spans: Iterable[Sequence[Token]]) -> Iterable[Sequence[Token]]:
             end = span[-1].end
 
 
-def _sum(contents: Contents, which: int) -> float:
+def _sum(contents: Contents, which: int) -> int:
     weights = _weights()
     words = sum(_word_weight(word)[which] for word in contents.words)
     return words + sum(weights[group][which] for group in contents.groups if group in weights)
@@ -140,7 +144,7 @@ def _placed(span: Sequence[Token], folded: str, places: Sequence[int]) -> Findin
 def _weights() -> dict[str, Weight]:
     """Read the weights: feature, of the text, of the sentence; the first line, without a feature, is the start."""
     rows = (line.split("\t") for line in WEIGHTS.read_text("utf-8").splitlines() if not line.startswith("# "))
-    return {name: Weight(int(text) / SCALE, int(sentence) / SCALE) for name, text, sentence in rows}
+    return {name: Weight(int(text), int(sentence)) for name, text, sentence in rows}
 
 
 _TOKEN = re.compile(

@@ -44,7 +44,9 @@ class Plan:
         sms: None if refused.
         refusals_burn: The account's provider remembers refused keys too.
         outcome: Makes the payload of an outcome, with what the provider said if it was asked, and the verdict.
+        due_at: When it should have gone: the event's time, or what its route made it wait for.
         try_again_s: How long it waits if it fails again and again.
+        trace_id: Of the event, for exemplars.
         unless: See `worker.delivery.fence.Ask`, as for *step*, *replayed*, *resend*, *deferral* and *limits*.
     """
 
@@ -57,6 +59,7 @@ class Plan:
     segments: int
     category: str
     event_time: datetime
+    due_at: datetime
     expires_at: datetime
     verdict: Verdict
     sms: Sms | None
@@ -69,6 +72,7 @@ class Plan:
     deferral: Callable[[Defer], Deferral] | None = None
     try_again_s: float = FIRST_WAIT_S
     limits: Limits = NO_LIMITS
+    trace_id: str | None = None
 
 
 @dataclass(slots=True)
@@ -232,11 +236,13 @@ class Handover:
         name = self._attempts.name
         metrics.child(metrics.SUBMITS, name, submitted.answer, submitted.reason).inc()
         metrics.child(metrics.SUBMIT_S, name).observe(seconds)
+        if submitted.credit is not None:
+            metrics.child(metrics.CREDIT, name).set(submitted.credit)
         if submitted.answer is Answer.ACCEPTED:
-            metrics.child(metrics.EVENT_TO_SUBMIT_S, plan.lane).observe(
-                (self._clock.now() - plan.event_time).total_seconds()
-            )
+            late_s, traced = (self._clock.now() - plan.due_at).total_seconds(), {"trace_id": plan.trace_id}
+            metrics.child(metrics.EVENT_TO_SUBMIT_S, plan.lane).observe(late_s, traced if plan.trace_id else None)
             metrics.child(metrics.SEGMENTS, name, plan.category, plan.encoding).inc(plan.segments)
+            metrics.child(metrics.PROVIDER_SEGMENTS, name, plan.category).inc(submitted.segments or plan.segments)
             metrics.child(metrics.COST, name, plan.category).inc(submitted.cost or 0.0)
             if submitted.segments not in (None, plan.segments):
                 metrics.child(metrics.SEGMENT_MISMATCH, name).inc()

@@ -53,6 +53,7 @@ class Submitted:
         hold_s: How long the account must rest before anybody uses it again.
         dead_letter: It is our fault: why, so that somebody mends it and replays.
         segments: As the provider counts them.
+        credit: What is left of the account's, in its currency.
     """
 
     answer: Answer
@@ -64,6 +65,7 @@ class Submitted:
     cost: float | None = None
     currency: str | None = None
     segments: int | None = None
+    credit: float | None = None
 
     @property
     def is_final(self) -> bool:

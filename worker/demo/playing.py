@@ -88,7 +88,7 @@ async def play(shipped: Path, folder: Path, console: Console) -> bool:
         ("a campaign: offers wait for the marketing account's rate", list(shop.campaign()), 1.0),
         ("the day: orders, codes, appointments", list(shop.day()), 10.0),
         ("some change their mind: what still waits for them is silenced", list(shop.changes_of_mind()), 1.0),
-        ("the afternoon", list(shop.day(orders=20)), 8.0),
+        ("the afternoon", [*shop.day(orders=20), *shop.unwanted()], 8.0),
     ]
     events = sum(len(its) for _, its, _ in acts)
     screen = Screen(seen, events)

@@ -37,6 +37,7 @@ PURPOSES = ["offers", "invitations", "cart_reminders"]
 AWKWARD_PHONES = ["+33600009006", "+33600000181", "+33142278186", "+14155552671", "+33612", "+262692123456"]
 CUSTOMERS = 130
 SOURCE = "/demo/shop"
+CHANGE_THEIR_MIND = 12
 
 
 @dataclass(frozen=True)
@@ -128,14 +129,22 @@ class Shop:
                 yield self._broken(number // 12)
         yield from self._odd(self.customers[60])
 
-    def changes_of_mind(self, people: int = 12) -> Iterator[Published]:
+    def changes_of_mind(self, people: int = CHANGE_THEIR_MIND) -> Iterator[Published]:
         """Some of those who still wait for an offer withdraw; one wants no text at all any more."""
-        willing = [customer for customer in self.customers if "offers" in customer.purposes][-people:]
-        for place, customer in enumerate(willing):
+        for place, customer in enumerate(self._willing(people)):
             data = {"recipient": {"contact_id": customer.id}, "channel": "app", "block": place == 0}
             yield self._event("consent.revoked", customer.id, data)
         forgotten = self.customers[20]
         yield self._event("contact.erased", forgotten.id, {"contact_id": forgotten.id, "phone": forgotten.phone})
+
+    def unwanted(self) -> Iterator[Published]:
+        """An order of the one who wants no text at all any more: not even that one is sent."""
+        blocking, *_ = self._willing(CHANGE_THEIR_MIND)
+        shipped = {"order_id": "4998", "tracking_url": "https://suivi.example/4998"}
+        yield self._event("order.shipped", blocking.id, {"recipient": {"contact_id": blocking.id}, **shipped})
+
+    def _willing(self, people: int) -> list[Customer]:
+        return [customer for customer in self.customers if "offers" in customer.purposes][-people:]
 
     def _order(self, customer: Customer, order: str) -> Iterator[Published]:
         draw, who = self._random, {"recipient": {"contact_id": customer.id}}

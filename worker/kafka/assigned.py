@@ -36,7 +36,7 @@ class Assigned:
         now = time.monotonic()
         if not self.tracker.unfinished:
             self.moved_at = now
-        self.tracker.observe(record.offset)
+        self.tracker.observe(record.offset, record.timestamp_ms)
         self.next_offset = record.offset + 1
         self.flight.append(Transition(now, "polled", record.offset))
 

@@ -17,9 +17,11 @@ class Standing:
     Looks at a consumer.
 
     Args:
-        topics: That it reads.
         assigned: The assignments that stand.
         paused: Whether fetching is stopped because enough waits.
+
+    Attributes:
+        topics: That it reads.
     """
 
     def __init__(
@@ -30,17 +32,32 @@ class Standing:
         paused: Callable[[], bool],
     ) -> None:
         self._consumer = consumer
-        self._topics = tuple(topics)
+        self.topics = tuple(topics)
         self._assigned = assigned
         self._paused = paused
 
     def lag(self) -> dict[str, int]:
         """Return unread and unfinished records by topic, as far as the last fetch knew."""
-        lag: dict[str, int] = dict.fromkeys(self._topics, 0)
+        lag: dict[str, int] = dict.fromkeys(self.topics, 0)
         for key, each in self._assigned().items():
             end = self._consumer.highwater(key) or 0
             start = each.tracker.committable if each.tracker.unfinished else self.position(key)
             lag[key.topic] += max(0, end - start)
+        return lag
+
+    def lag_s(self) -> dict[str, float]:
+        """
+        Return the age of the oldest record that is not finished, in seconds, by topic; 0 if all are.
+
+        Of what is not read yet only the last fetch's time is known, so it counts from there.
+        """
+        now_ms, lag = time.time() * 1000, dict.fromkeys(self.topics, 0.0)
+        for key, each in self._assigned().items():
+            since_ms: float | None = each.tracker.oldest_ms
+            if since_ms is None and self.position(key) < (self._consumer.highwater(key) or 0):
+                since_ms = self._consumer.last_poll_timestamp(key)
+            if since_ms is not None:
+                lag[key.topic] = max(lag[key.topic], (now_ms - since_ms) / 1000)
         return lag
 
     def behind_s(self) -> dict[tuple[str, int], float]:
@@ -61,7 +78,7 @@ class Standing:
 
     def partitions(self) -> set[tuple[str, int]]:
         """Return every partition of its topics, whoever reads it; none of a topic that does not exist."""
-        return {(topic, n) for topic in self._topics for n in self._consumer.partitions_for_topic(topic) or ()}
+        return {(topic, n) for topic in self.topics for n in self._consumer.partitions_for_topic(topic) or ()}
 
     def unread(self, assigned: Assigned) -> int:
         """Return how many offsets of a partition have not been read, as far as the last fetch knew."""

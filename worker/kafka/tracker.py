@@ -18,18 +18,21 @@ class OffsetTracker:
 
     def __init__(self, position: int) -> None:
         self._observed: deque[int] = deque()
+        self._times_ms: deque[int] = deque()
         self._done: set[int] = set()
         self._committable = position
 
-    def observe(self, offset: int) -> None:
-        """Note that the record at *offset* was polled; offsets rise."""
+    def observe(self, offset: int, time_ms: int = 0) -> None:
+        """Note that the record at *offset*, of that time, was polled; offsets rise."""
         self._observed.append(offset)
+        self._times_ms.append(time_ms)
 
     def done(self, offset: int) -> None:
         """Note that what came of the record at *offset* is durable."""
         self._done.add(offset)
         while self._observed and self._observed[0] in self._done:
             finished = self._observed.popleft()
+            self._times_ms.popleft()
             self._done.discard(finished)
             self._committable = finished + 1
 
@@ -42,6 +45,11 @@ class OffsetTracker:
     def oldest(self) -> int | None:
         """The lowest offset that is not finished; None if all are."""
         return self._observed[0] if self._observed else None
+
+    @property
+    def oldest_ms(self) -> int | None:
+        """The time of the lowest offset that is not finished, in milliseconds since 1970; None if all are."""
+        return self._times_ms[0] if self._times_ms else None
 
     @property
     def unfinished(self) -> int:

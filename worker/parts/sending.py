@@ -164,6 +164,7 @@ async def _open_accounts(
     for name in dict.fromkeys(accounts.of(category)[0] for category in Category):
         account = accounts.accounts[name]
         await others.open_account(name)
+        metrics.child(metrics.RATE, name).set(account.segments_per_second)
         queue = FenceQueue(name, account, reserved if name == urgent else others, clock)
         provider = await _open_provider(shared, name, account, stack)
         opened[name] = Handover(holders, queue, Attempts(name, account, provider, clock, hold), settler, clock)

@@ -197,13 +197,14 @@ def classify(status: int, headers: Mapping[str, str], content: bytes) -> Submitt
 
 
 def _accepted(body: Mapping[str, Any]) -> Submitted:
-    cost, segments = body.get("total_cost"), body.get("number_of_sms_needed")
+    cost, segments, credit = (body.get(name) for name in ("total_cost", "number_of_sms_needed", "residual_credit"))
     return Submitted(
         answer=Answer.ACCEPTED,
         provider_ref=str(body["sms_ticket"])[:100],
         cost=float(cost) if isinstance(cost, int | float) else None,
         currency="EUR",
         segments=segments if isinstance(segments, int) else None,
+        credit=float(credit) if isinstance(credit, int | float) else None,
     )
 
 

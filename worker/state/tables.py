@@ -133,6 +133,12 @@ ledger = sa.Table(
         sqlite_where=sa.text("state = 'claimed'"),
     ),
     sa.Index(
+        "ledger_open",
+        "state",
+        postgresql_where=sa.text("state IN ('released', 'in_doubt')"),
+        sqlite_where=sa.text("state IN ('released', 'in_doubt')"),
+    ),
+    sa.Index(
         "ledger_person",
         "person",
         "claimed_at",
@@ -277,4 +283,12 @@ processes = sa.Table(
     sa.Column("current_key", sa.String(60), nullable=False, comment="that wraps what it wraps"),
     sa.Column("started_at", sa.Double, nullable=False),
     sa.Column("seen_at", sa.Double, nullable=False),
+)
+
+# When jobs that recur were last done, by whichever process or command.
+jobs = sa.Table(
+    "jobs",
+    metadata,
+    sa.Column("name", sa.String(40), primary_key=True),
+    sa.Column("succeeded_at", sa.Double, nullable=False),
 )

@@ -13,11 +13,11 @@ from typing import Any
 import orjson
 import structlog
 
-from worker.progress import current_place
+from worker.progress import current
 
 _NUMBER = re.compile(r"\+?\d[\d .()-]{7,}\d")
 _ADDRESS = re.compile(r"\d{1,3}(\.\d{1,3}){3}")
-_NOT_PERSONAL = frozenset({"timestamp", "offset", "message_id", "event_id", "duration_s", "provider_ref"})
+_NOT_PERSONAL = frozenset({"timestamp", "offset", "message_id", "event_id", "duration_s", "provider_ref", "trace_id"})
 
 
 def set_up_logging(level: str = "INFO", *, pretty: bool = False) -> None:
@@ -48,9 +48,13 @@ def set_up_logging(level: str = "INFO", *, pretty: bool = False) -> None:
 
 
 def add_place(_: object, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-    """Say which record was being worked on."""
-    place = current_place()
-    return {**place._asdict(), **event} if place is not None else event
+    """Say which record was being worked on, and in which trace."""
+    progress = current()
+    if progress is None:
+        return event
+    place = progress.place._asdict() if progress.place is not None else {}
+    trace = {"trace_id": progress.trace_id} if progress.trace_id is not None else {}
+    return {**place, **trace, **event}
 
 
 def mask_numbers(_: object, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:

@@ -5,7 +5,8 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from aiohttp import web
-from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from prometheus_client import REGISTRY
+from prometheus_client.exposition import choose_encoder
 
 from worker.errors import ConfigurationError, Problem
 from worker.settings import WebSettings
@@ -18,9 +19,10 @@ WhyStuck = Callable[[], list[dict[str, Any]]]
 def _application(
     ready: Readiness, before_scrape: Callable[[], None], why: WhyStuck, details: Details
 ) -> web.Application:
-    async def metrics(_: web.Request) -> web.Response:
+    async def metrics(request: web.Request) -> web.Response:
         before_scrape()
-        return web.Response(body=generate_latest(), headers={"Content-Type": CONTENT_TYPE_LATEST})
+        write, content_type = choose_encoder(request.headers.get("Accept", ""))  # OpenMetrics has exemplars
+        return web.Response(body=write(REGISTRY), headers={"Content-Type": content_type})
 
     async def healthz(_: web.Request) -> web.Response:
         return web.json_response({"status": "alive"})

@@ -12,9 +12,10 @@ from worker.state.tables import metadata
 
 def _run(connection: Connection) -> None:
     context.configure(connection=connection, target_metadata=metadata, transaction_per_migration=True)
+    if connection.dialect.name == "postgresql":  # two processes that start together take turns, until they hang up
+        connection.exec_driver_sql("SELECT pg_advisory_lock(7360001)")
+        connection.commit()
     with context.begin_transaction():
-        if connection.dialect.name == "postgresql":  # two processes that start together take turns
-            connection.exec_driver_sql("SELECT pg_advisory_xact_lock(7360001)")
         context.run_migrations()
 
 

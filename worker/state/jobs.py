@@ -1,0 +1,46 @@
+"""What must recur, and when it was done last: for a metric, an alert, and the calendar of docs/calendar.md."""
+
+from enum import StrEnum
+
+import sqlalchemy as sa
+
+from worker.state.database import Database
+from worker.state.inserting import inserting
+from worker.state.now import db_now
+from worker.state.tables import jobs
+
+
+class Job(StrEnum):
+    """Each is noted when it has been done to its end."""
+
+    UPKEEP = "upkeep"  # hourly, by any worker
+    PRUNE = "prune"  # nightly: `sms-worker db prune`
+    RETENTION = "retention"  # nightly: `sms-worker retention --yes`
+    HYGIENE = "hygiene"  # every 60 days: `sms-worker numbers clean --yes`
+
+
+class Jobs:
+    """The table of jobs. Every method may raise StateUnavailable."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._insert = inserting(database.is_postgresql)
+
+    async def done(self, job: Job) -> None:
+        """Note that *job* has been done, now."""
+        statement = self._insert(jobs).values(name=job.value, succeeded_at=db_now())
+        fresh = {"succeeded_at": statement.excluded.succeeded_at}
+        async with self._database.transaction() as connection:
+            await connection.execute(statement.on_conflict_do_update(index_elements=["name"], set_=fresh))
+
+    async def expect(self) -> None:
+        """Begin to count for jobs that were never done: they are overdue once their time has passed, and not at once."""
+        rows = [{"name": job.value} for job in Job]
+        statement = self._insert(jobs).values(succeeded_at=db_now()).on_conflict_do_nothing()
+        async with self._database.transaction() as connection:
+            await connection.execute(statement, rows)
+
+    async def last(self) -> dict[str, float]:
+        """Return when each was done last: seconds since 1970, by the database's clock."""
+        async with self._database.reading() as connection:
+            return {row.name: row.succeeded_at for row in await connection.execute(sa.select(jobs))}
