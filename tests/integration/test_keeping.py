@@ -15,13 +15,17 @@ from worker.policy.rules import RetentionRules
 from worker.proving import verdicts_at
 from worker.sealing import Erased
 from worker.state.database import Database
+from worker.clock import SystemClock
 from worker.state.fence import FenceStore
+from worker.state.jobs import Job, Jobs
 from worker.state.people import People
 from worker.state.persons import Persons
 from worker.state.projection import Projector
+from worker.state.pruning import Pruning
 from worker.state.retention import Retention
 from worker.state.suppressing import Suppressing, SuppressionRow
-from worker.state.tables import consents, contacts, deferred, ledger, person_keys
+from worker.state.tables import consents, contacts, deferred, ledger, person_keys, signs
+from worker.state.telling import Telling
 
 PERSON, CONTACT = PEPPER.name("phone", "+33612345678"), PEPPER.name("contact", "c-1")
 BIG = account(segments_per_second=1e6, max_in_flight=10_000)
@@ -115,6 +119,93 @@ async def test_a_prospect_is_forgotten_three_years_after_their_last_sign(
     if forgotten:
         with pytest.raises(Erased):
             known.key.open(sealed)
+
+
+def row(state: str, days: float, scope: str = "transactional:order_shipped:") -> dict:
+    """A ledger row whose message ended so many *days* ago."""
+    at = (NOW - timedelta(days=days)).timestamp()
+    its = {
+        "message_id": f"11111111-1111-5111-8111-{next(places):012}",
+        "fingerprint": "f",
+        "state": state,
+        "attempt": 1,
+    }
+    return {
+        **its,
+        "reuse": False,
+        "ambiguous": False,
+        "updated_at": at,
+        "claimed_at": at,
+        "person": PERSON,
+        "scope": scope,
+    }
+
+
+async def test_a_ledger_keeps_what_could_still_be_asked_for_and_what_proves_and_the_last_sign_of_a_person(
+    database, projector, people
+) -> None:
+    offers = "marketing:offers:"
+    stay = [row("sent", 80), row("released", 400), row("in_doubt", 400), row("claimed", 400),
+            row("sent", 400, offers), row("unknown", 400, offers)]  # fmt: skip
+    go = [row("sent", 100), row("expired", 100), row("suppressed", 400, offers), row("sent", 2_000, offers)]
+    async with database.transaction() as connection:
+        await connection.execute(ledger.insert(), [*stay, *go])
+    pruning = Pruning(database, RetentionRules())
+
+    told = sum([count async for count in pruning.run(delete=False)])
+    deleted = sum([count async for count in pruning.run(delete=True)])
+    again = sum([count async for count in pruning.run(delete=True)])
+    async with database.reading() as connection:
+        left = (await connection.scalars(sa.select(ledger.c.message_id))).all()
+        signed = (await connection.execute(sa.select(signs))).all()
+
+    assert (told, deleted, again) == (4, 4, 0)
+    assert {str(one) for one in left} == {one["message_id"] for one in stay}
+    assert [(one.person, one.at) for one in signed] == [(PERSON, go[0]["claimed_at"])]
+
+
+@pytest.mark.parametrize(("signed_days", "forgotten"), [(100, 0), (1_150, 1)])
+async def test_a_sign_whose_ledger_row_is_gone_still_counts(
+    database, projector, signed_days: float, forgotten: int
+) -> None:
+    await projector.project([change("contact.updated", OLD)])
+    await age(database, 1_200)
+    async with database.transaction() as connection:
+        await connection.execute(ledger.insert(), [row("sent", signed_days)])
+    async for _ in Pruning(database, RetentionRules()).run(delete=True):
+        pass
+
+    assert await forget(Retention(database, RetentionRules())) == forgotten
+    async with database.reading() as connection:
+        assert len((await connection.execute(sa.select(signs))).all()) == 1 - forgotten
+
+
+async def test_how_the_deployment_stands_is_told_alike_by_every_process(database, projector) -> None:
+    await projector.caught_up({("customers.events", 0): 7.0})
+    await FenceStore(database, "me", 60).open_account("a")
+    soon = NOW.timestamp()
+    rows = [{"message_id": row("x", 0)["message_id"], "step": 1, "lane": "marketing", "due": soon + wait, "reason": reason,
+             "template": "t", "recipient": "r", "message": b""}
+            for wait, reason in ((-60, "flood"), (1_800, "delayed"), (1_800, "outside_hours"), (2 * DAY_S, "delayed"))]  # fmt: skip
+    claims = [{**row("claimed", 0), "account": "a", "lease_until": soon + lease} for lease in (600, -600)]
+    async with database.transaction() as connection:
+        await connection.execute(deferred.insert(), rows)
+        await connection.execute(ledger.insert(), claims)
+        await connection.execute(ledger.insert(), [row("released", 0), row("sent", 0)])
+        await connection.execute(sa.text("UPDATE accounts SET held_until = 1e12, hold_reason = 'no_credit'"))
+    await Jobs(database).expect()
+    before = (await Telling(database, SystemClock()).read()).jobs
+    await Jobs(database).done(Job.PRUNE)
+    told = await Telling(database, SystemClock()).read()
+
+    assert told.waiting == {("marketing", "flood"): 1, ("marketing", "delayed"): 2, ("marketing", "outside_hours"): 1}
+    assert told.due == {("marketing", "overdue"): 1, ("marketing", "1h"): 2, ("marketing", "later"): 1}
+    assert told.open == {"claimed": 1, "in_doubt": 1, "released": 1}
+    assert told.held == {"a": "no_credit"}
+    assert 7.0 <= told.projection_age_s < 60.0
+    assert set(told.jobs) == set(Job)
+    assert told.jobs["prune"] > before["prune"]
+    assert told.jobs["upkeep"] == before["upkeep"]
 
 
 async def test_a_number_that_is_a_living_contacts_is_not_a_prospect_of_its_own(database, projector) -> None:

@@ -5,6 +5,7 @@ import shutil
 import subprocess
 
 import pytest
+from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka import AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient, NewPartitions, NewTopic, RecordsToDelete
 from aiokafka.structs import TopicPartition
@@ -14,7 +15,8 @@ from tests.world import open_world
 from worker.kafka.clients import make_consumer
 from worker.kafka.source import Source
 from tests.builders import SHIPPED
-from worker.kafka.topics import check_topics, committed_offset, create_topics, open_admin
+from worker.kafka.checking import check_topics
+from worker.kafka.topics import committed_offset, create_topics, open_admin
 from worker.environment import load_settings
 from worker.settings import KafkaSettings
 from worker.telemetry import metrics
@@ -162,7 +164,27 @@ async def test_topics_are_checked_made_and_then_as_they_should_be(kafka) -> None
                 break
             await asyncio.sleep(0.1)
         again = await create_topics(admin, settings)
+        await admin.alter_configs([
+            ConfigResource(ConfigResourceType.TOPIC, name, configs) for name, configs in (
+                ("sms.urgent", {"retention.ms": "3600000"}), ("sms.marketing", {"cleanup.policy": "compact"}),
+                ("sms.router.dlq", {"max.message.bytes": "1000"}), ("orders.events", {"retention.ms": "3600000"}),
+            )
+        ])  # fmt: skip
+        production = settings.model_copy(update={"production": True})
+        for _ in range(50):
+            if len(wrong := await check_topics(admin, production)) >= 4 + 2 * 19:
+                break
+            await asyncio.sleep(0.1)
 
+    assert {one for one in wrong if "replic" not in one and "min.insync" not in one} == {
+        "sms.urgent: retention.ms is 3600000; 5788800000 is needed (67 days)",
+        "sms.marketing: cleanup.policy is compact; delete is needed: a compacted lane loses messages",
+        "sms.router.dlq: max.message.bytes is 1000; 1114112 is needed",
+        "sms.router.dlq: retention.ms is 604800000; 2592000000 is needed (30 days)",
+        "orders.events: is kept for 0.0416667 days; what nobody has read by then is lost, so let it be at least 3",
+    }
+    assert "sms.outcomes: is kept 1 times; production needs replication 3" in wrong
+    assert "sms.outcomes: min.insync.replicas is 1; 2 is needed: one lost broker loses records" in wrong
     assert len(before) == len(made) == 19
     assert "sms.outcomes: is missing; run `sms-worker topics create`" in before
     assert (after, again) == ([], [])

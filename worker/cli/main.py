@@ -12,6 +12,7 @@ from worker.cli import (
     check,
     config,
     consent,
+    db,
     dead_letters,
     demo,
     explain,
@@ -74,7 +75,7 @@ app.add_typer(guard.app, name="guard")
 app.add_typer(suppress.app, name="suppress")
 app.add_typer(topics.app, name="topics")
 app.add_typer(schemas.app, name="schemas")
-app.add_typer(run.db, name="db")
+app.add_typer(db.app, name="db")
 
 
 def _version(asked: bool) -> None:

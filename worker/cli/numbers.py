@@ -21,6 +21,7 @@ from worker.messages import person_of
 from worker.policy.number import Number, parse_number
 from worker.providers.octopush import open_lines
 from worker.state.hygiene import Hygiene, Stale
+from worker.state.jobs import Job, Jobs
 from worker.tools import Tools, open_tools
 
 app = typer.Typer(help="Which numbers are dead.", no_args_is_help=True)
@@ -78,7 +79,10 @@ async def _clean(
         if not yes:
             return None
         lines = await stack.enter_async_context(open_lines(its, its.credentials.read(name)))
-        return await _look_up(tools, hygiene, lines, older_than, count)
+        found = await _look_up(tools, hygiene, lines, older_than, count)
+        if most is None:  # otherwise some are left
+            await Jobs(tools.database).done(Job.HYGIENE)
+        return found
 
 
 async def _look_up(

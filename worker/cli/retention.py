@@ -10,6 +10,7 @@ import typer
 from worker.auditing import auditing_the_end
 from worker.cli.options import DEFAULT_CONFIG, ConfigOption
 from worker.cli.printing import progress
+from worker.state.jobs import Job, Jobs
 from worker.state.retention import Retention
 from worker.tools import open_tools
 
@@ -54,4 +55,5 @@ async def _run(config: Path, *, yes: bool) -> tuple[int, int]:
                 while over := await job.proofs():
                     await job.end(over)
                     proofs += len(over)
+                await Jobs(tools.database).done(Job.RETENTION)
     return people, proofs

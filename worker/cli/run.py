@@ -1,4 +1,4 @@
-"""`run`, and `db upgrade`."""
+"""`run`."""
 
 from enum import StrEnum
 from typing import Annotated
@@ -9,7 +9,6 @@ import uvloop
 from schemas.messages import Lane
 from worker.app import Duties, Role
 from worker.cli.options import DEFAULT_CONFIG, ConfigOption
-from worker.environment import load_settings
 from worker.errors import ConfigurationError
 from worker.lifecycle import stop_on_signals
 from worker.routing.loading import Configuration, load_configuration
@@ -26,9 +25,6 @@ class LogLevel(StrEnum):
     INFO = "INFO"
     WARNING = "WARNING"
     ERROR = "ERROR"
-
-
-db = typer.Typer(help="The state store's schema.", no_args_is_help=True)
 
 
 def run(
@@ -72,10 +68,3 @@ def run(
 async def _run(configuration: Configuration, duties: Duties) -> None:
     with stop_on_signals() as stop:
         await run_worker(configuration, duties, stop)
-
-
-@db.command("upgrade")
-def upgrade(config: ConfigOption = DEFAULT_CONFIG) -> None:
-    """Bring the state store's schema to this version. Workers refuse to start on another one."""
-    migrate(load_settings(config / "worker.yaml").database.url.get_secret_value())
-    typer.echo("the schema is up to date", err=True)

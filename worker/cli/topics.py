@@ -6,7 +6,8 @@ import typer
 
 from worker.cli.options import DEFAULT_CONFIG, ConfigOption
 from worker.environment import load_settings
-from worker.kafka.topics import check_topics, create_topics, open_admin
+from worker.kafka.checking import check_topics
+from worker.kafka.topics import create_topics, open_admin
 from worker.settings import Settings
 
 app = typer.Typer(help="Kafka topics: make them, verify them.", no_args_is_help=True)
@@ -23,7 +24,12 @@ def create(config: ConfigOption = DEFAULT_CONFIG) -> None:
 
 @app.command("check")
 def check(config: ConfigOption = DEFAULT_CONFIG) -> None:
-    """Compare the topics there are with what the worker needs; exits 1 if something is wrong."""
+    """
+    Compare the topics there are with what the worker needs; exits 1 if something is wrong.
+
+    Partitions, retention, cleanup policy and largest record; with `production: true` also copies, in-sync copies and unclean
+    elections.
+    """
     problems = asyncio.run(_check(load_settings(config / "worker.yaml")))
     for problem in problems:
         typer.echo(problem)

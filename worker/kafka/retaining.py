@@ -5,31 +5,18 @@ import math
 from collections.abc import Collection, Mapping
 
 import structlog
-from aiokafka.admin import AIOKafkaAdminClient
-from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 
 from worker.clock import Clock
 from worker.errors import BrokerUnavailable
 from worker.kafka.clients import asking_kafka
 from worker.kafka.standing import Standing
-from worker.kafka.topics import open_admin
+from worker.kafka.topics import open_admin, topic_configs
 from worker.settings import KafkaSettings
 from worker.telemetry import metrics
 
 log = structlog.get_logger(__name__)
 EVERY_S, AGAIN_S, ANSWER_S = 3600.0, 60.0, 30.0
 DELETES = "delete"  # of cleanup.policy; a compacted topic drops no last record
-
-
-async def topic_configs(admin: AIOKafkaAdminClient, topics: Collection[str]) -> dict[str, dict[str, str]]:
-    """Return what is configured of each of *topics* that the broker tells about, its defaults included."""
-    wanted = [ConfigResource(ConfigResourceType.TOPIC, topic) for topic in sorted(topics)]
-    found: dict[str, dict[str, str]] = {}
-    for answer in await admin.describe_configs(wanted):
-        for code, _, _, name, entries in answer.resources:
-            if code == 0:
-                found[name] = {entry[0]: entry[1] for entry in entries}
-    return found
 
 
 def retention_s(config: Mapping[str, str]) -> float:

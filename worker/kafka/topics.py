@@ -1,11 +1,12 @@
 """Make and verify topics."""
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import KafkaError, for_code
 from aiokafka.structs import TopicPartition
 from tenacity import AsyncRetrying, retry_if_exception, stop_after_delay, wait_random_exponential
@@ -77,6 +78,17 @@ async def open_admin(settings: KafkaSettings) -> AsyncIterator[AIOKafkaAdminClie
         await admin.close()
 
 
+async def topic_configs(admin: AIOKafkaAdminClient, topics: Collection[str]) -> dict[str, dict[str, str]]:
+    """Return what is configured of each of *topics* that the broker tells about, its defaults included."""
+    wanted = [ConfigResource(ConfigResourceType.TOPIC, topic) for topic in sorted(topics)]
+    found: dict[str, dict[str, str]] = {}
+    for answer in await admin.describe_configs(wanted):
+        for code, _, _, name, entries in answer.resources:
+            if code == 0:
+                found[name] = {entry[0]: entry[1] for entry in entries}
+    return found
+
+
 async def require_topics(settings: Settings) -> list[str]:
     """
     Return the input topics that are missing: other teams may still make them.
@@ -112,21 +124,6 @@ async def create_topics(admin: AIOKafkaAdminClient, settings: Settings) -> list[
         if code not in (0, 36):  # 36: somebody else made it meanwhile
             raise BrokerUnavailable(f"topic {name}: {for_code(code).__name__}")
     return [topic.name for topic in missing]
-
-
-async def check_topics(admin: AIOKafkaAdminClient, settings: Settings) -> list[str]:
-    """Return what is wrong with the topics there are, a sentence each."""
-    wanted = {topic.name: topic for topic in wanted_topics(settings)}
-    there = {each["topic"]: each for each in await admin.describe_topics(list(wanted)) if not each["error_code"]}
-    problems = [f"{name}: is missing; run `sms-worker topics create`" for name in wanted if name not in there]
-    for name, topic in wanted.items():
-        partitions = there[name]["partitions"] if name in there else []
-        if topic.ours and partitions and len(partitions) < topic.partitions:
-            problems.append(f"{name}: has {len(partitions)} partitions, {topic.partitions} are configured")
-        copies = min((len(partition["replicas"]) for partition in partitions), default=3)
-        if settings.production and copies < 3:
-            problems.append(f"{name}: is kept {copies} times; production needs replication 3")
-    return problems
 
 
 async def committed_offset(admin: AIOKafkaAdminClient, group: str, topic: str, partition: int) -> int | None:

@@ -215,11 +215,14 @@ class RetentionRules(Config):
 
     Attributes:
         prospect_days: After the last sign of a person, who is then forgotten.
-        proof_days: After somebody was forgotten, what proves their consents, by the keyed hash of their number.
+        proof_days: After somebody was forgotten, what proves their consents, by the keyed hash of their number; and each
+            marketing text after it was sent.
+        ledger_days: After a message has ended, its row in the ledger (`db prune`). Lanes keep records for 67 days.
     """
 
     prospect_days: int = Field(default=1_095, ge=30, le=3_650)
     proof_days: int = Field(default=1_826, ge=30, le=3_650)
+    ledger_days: int = Field(default=90, ge=67, le=3_650)
 
 
 class Policy(Config):

@@ -14,7 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from worker.policy.consent import ALL_PURPOSES, Act
 from worker.state.inserting import inserting
 from worker.state.now import db_now
-from worker.state.tables import consents, contacts, numbers, person_keys
+from worker.state.tables import consents, contacts, numbers, person_keys, signs
 
 ERASURE = "erasure"  # the channel of such an act
 
@@ -40,7 +40,8 @@ async def erase(connection: AsyncConnection, subject: str, persons: Collection[s
     """Forget *subject*, and the numbers *persons* that are theirs; the caller holds their locks."""
     insert = inserting(connection.dialect.name == "postgresql")
     await connection.execute(person_keys.delete().where(person_keys.c.subject.in_({subject, *persons})))
-    await connection.execute(numbers.delete().where(numbers.c.person.in_(sorted(persons))))
+    for table in (numbers, signs):
+        await connection.execute(table.delete().where(table.c.person.in_(sorted(persons))))
     withdrawn = insert(consents).values(
         subject=subject, channel=ERASURE, purpose=ALL_PURPOSES, at=erasure.at, event_id=erasure.event_id,
         topic=erasure.topic, partition=erasure.partition, offset=erasure.offset, sealed=b"", recorded_at=db_now(),

@@ -16,11 +16,11 @@ from worker.policy.rules import RetentionRules
 from worker.state.database import Database
 from worker.state.erasing import ERASURE, Erasure, erase
 from worker.state.now import db_now
-from worker.state.tables import consents, contacts, deferred, ledger, person_keys
+from worker.state.tables import consents, contacts, deferred, ledger, person_keys, signs
 
 PIECE = 500
 _others = contacts.alias("others")
-_ANSWERED = ("transactional:", "codes:")  # a text that answers something the person did
+ANSWERED = ("transactional:", "codes:")  # a text that answers something the person did
 
 
 class Prospect(NamedTuple):
@@ -70,6 +70,7 @@ class Retention:
                 ~sa.exists().where(consents.c.subject == person_keys.c.subject, consents.c.at >= since),
                 ~sa.exists().where(consents.c.person == contacts.c.person, consents.c.at >= since),
                 ~sa.exists().where(texted, ledger.c.claimed_at >= since, _answers()),
+                ~sa.exists().where(signs.c.person.in_([contacts.c.person, person_keys.c.subject]), signs.c.at >= since),
                 ~sa.exists().where(deferred.c.recipient == person_keys.c.subject),  # somebody waits for it
             )
         )
@@ -114,7 +115,7 @@ class Retention:
 
 
 def _answers() -> sa.ColumnElement[bool]:
-    return sa.or_(*(ledger.c.scope.startswith(prefix) for prefix in _ANSWERED))
+    return sa.or_(*(ledger.c.scope.startswith(prefix) for prefix in ANSWERED))
 
 
 def _shared() -> sa.ColumnElement[bool]:

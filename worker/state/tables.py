@@ -1,8 +1,16 @@
 """The schema. Times are seconds since 1970 by the database's own clock, unless a column says otherwise."""
 
+from typing import Any
+
 import sqlalchemy as sa
 
 metadata = sa.MetaData()
+
+
+def _only(which: str) -> dict[str, Any]:
+    """Make an index one of some rows only, on either engine."""
+    return {"postgresql_where": sa.text(which), "sqlite_where": sa.text(which)}
+
 
 # What this database belongs to: the deployment's name, the pepper's fingerprint.
 facts = sa.Table(
@@ -54,12 +62,7 @@ consents = sa.Table(
     sa.Column("recorded_at", sa.Double, nullable=False),
     sa.UniqueConstraint("topic", "partition", "offset", "purpose", "act", name="consents_record"),
     sa.Index("consents_person", "person", "act", "purpose", "at"),
-    sa.Index(
-        "consents_erasure",
-        "recorded_at",
-        postgresql_where=sa.text("channel = 'erasure'"),
-        sqlite_where=sa.text("channel = 'erasure'"),
-    ),
+    sa.Index("consents_erasure", "recorded_at", **_only("channel = 'erasure'")),
 )
 
 # Numbers that somebody else than their owner decided not to text; no number is kept.
@@ -126,25 +129,9 @@ ledger = sa.Table(
     sa.Column("claimed_at", sa.Double),
     sa.Column("reserved", sa.Double, comment="money, in the account's currency"),
     sa.Column("updated_at", sa.Double, nullable=False),
-    sa.Index(
-        "ledger_claims",
-        "account",
-        postgresql_where=sa.text("state = 'claimed'"),
-        sqlite_where=sa.text("state = 'claimed'"),
-    ),
-    sa.Index(
-        "ledger_open",
-        "state",
-        postgresql_where=sa.text("state IN ('released', 'in_doubt')"),
-        sqlite_where=sa.text("state IN ('released', 'in_doubt')"),
-    ),
-    sa.Index(
-        "ledger_person",
-        "person",
-        "claimed_at",
-        postgresql_where=sa.text("person IS NOT NULL"),
-        sqlite_where=sa.text("person IS NOT NULL"),
-    ),
+    sa.Index("ledger_claims", "account", **_only("state = 'claimed'")),
+    sa.Index("ledger_open", "state", **_only("state IN ('released', 'in_doubt')")),
+    sa.Index("ledger_person", "person", "claimed_at", **_only("person IS NOT NULL")),
 )
 
 # Messages that wait: one row each, of the latest step. `taken_until` is a mover's, while it publishes.
@@ -161,12 +148,7 @@ deferred = sa.Table(
     sa.Column("message", sa.LargeBinary, nullable=False, comment="the lane record's value, personal data sealed"),
     sa.Column("taken_until", sa.Double, nullable=False, server_default="0"),
     sa.Index("deferred_due", "lane", "due"),
-    sa.Index(
-        "deferred_flood",
-        "template",
-        postgresql_where=sa.text("reason = 'flood'"),
-        sqlite_where=sa.text("reason = 'flood'"),
-    ),
+    sa.Index("deferred_flood", "template", **_only("reason = 'flood'")),
 )
 
 # When events that some route names under `unless` happened last, by a keyed hash of type and what they have in common.
@@ -285,10 +267,18 @@ processes = sa.Table(
     sa.Column("seen_at", sa.Double, nullable=False),
 )
 
-# When jobs that recur were last done, by whichever process or command.
+# When jobs that recur were last done.
 jobs = sa.Table(
     "jobs",
     metadata,
     sa.Column("name", sa.String(40), primary_key=True),
     sa.Column("succeeded_at", sa.Double, nullable=False),
+)
+
+# When somebody was last texted about something they did, as far as the ledger's own rows are gone.
+signs = sa.Table(
+    "signs",
+    metadata,
+    sa.Column("person", sa.String(40), primary_key=True),
+    sa.Column("at", sa.Double, nullable=False),
 )

@@ -1,4 +1,4 @@
-"""When jobs that recur were last done; and an index for what is begun and not ended, built beside running workers."""
+"""When jobs that recur were last done, last signs of people, and an index of what is begun and not ended."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -12,6 +12,11 @@ def upgrade() -> None:
         "jobs",
         sa.Column("name", sa.String(40), primary_key=True),
         sa.Column("succeeded_at", sa.Double(), nullable=False),
+    )
+    op.create_table(
+        "signs",
+        sa.Column("person", sa.String(40), primary_key=True),
+        sa.Column("at", sa.Double(), nullable=False),
     )
     which = sa.text("state IN ('released', 'in_doubt')")
     if op.get_context().dialect.name != "postgresql":
