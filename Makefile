@@ -43,6 +43,7 @@ format: install  ## format the code and write the generated files anew
 	$(BIN)/ruff check --fix .
 	$(BIN)/sms-worker schemas export
 	$(BIN)/python -m tests.docs
+	$(BIN)/python -m deploy.grafana.build
 
 bench: install  ## measure the worker beside what else there is; over an hour (BENCH="--only router sender"; needs Java 17, Maven, PostgreSQL)
 	$(BIN)/python -m tests.bench $(BENCH)

@@ -34,15 +34,15 @@ def quality(rows: list[dict]) -> tuple[float, float]:
 
 def test_texts_that_were_held_out_are_told_apart() -> None:
     rows = texts("held_out")
-    assert len(rows) > 200
+    of = {locale: [row for row in rows if row["locale"] == locale] for locale in ("fr", "en", "es", "de", "it")}
+    assert min(map(len, of.values())) > 100
 
-    precision, recall = quality(rows)
+    precision, recall = quality([*of["fr"], *of["en"]])
 
-    assert precision >= 0.98
+    assert precision >= 0.97
     assert recall >= 0.96
-    for locale in ("fr", "en"):
-        its = quality([row for row in rows if row["locale"] == locale])
-        assert min(its) >= 0.93, locale
+    for locale, its in of.items():
+        assert min(quality(its)) >= (0.94 if locale in ("fr", "en") else 0.86), locale
 
 
 def test_no_text_is_in_both_sets_and_none_has_two_labels() -> None:
@@ -53,7 +53,7 @@ def test_no_text_is_in_both_sets_and_none_has_two_labels() -> None:
 
     assert not set(labels) & {fold(row["text"])[0] for row in held_out}
     assert len(training) > 3_000
-    assert {row["locale"] for row in training} == {"fr", "en"}
+    assert {row["locale"] for row in training} == {"fr", "en", "es", "de", "it"}
 
 
 @pytest.mark.parametrize(
