@@ -24,7 +24,7 @@ from worker.state.projection import Projector
 from worker.state.pruning import Pruning
 from worker.state.retention import Retention
 from worker.state.suppressing import Suppressing, SuppressionRow
-from worker.state.tables import consents, contacts, deferred, ledger, person_keys, signs
+from worker.state.tables import consents, contacts, deferred, ledger, numbers, person_keys, signs
 from worker.state.telling import Telling
 
 PERSON, CONTACT = PEPPER.name("phone", "+33612345678"), PEPPER.name("contact", "c-1")
@@ -159,7 +159,14 @@ async def test_a_ledger_keeps_what_could_still_be_asked_for_and_what_proves_and_
         left = (await connection.scalars(sa.select(ledger.c.message_id))).all()
         signed = (await connection.execute(sa.select(signs))).all()
 
-    assert (told, deleted, again) == (4, 4, 0)
+    async with database.transaction() as connection:
+        for person, years in (("old", 4), ("young", 1)):
+            at = NOW.timestamp() - years * 365 * DAY_S
+            await connection.execute(signs.insert().values(person=person, at=at))
+            await connection.execute(numbers.insert().values(person=person, line="dead", checked_at=at))
+    forgotten = await pruning.forget()
+
+    assert (told, deleted, again, forgotten) == (4, 4, 0, 2)
     assert {str(one) for one in left} == {one["message_id"] for one in stay}
     assert [(one.person, one.at) for one in signed] == [(PERSON, go[0]["claimed_at"])]
 

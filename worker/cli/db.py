@@ -79,5 +79,6 @@ async def _prune(config: Path, *, yes: bool) -> int:
                 async for gone in pruning.run(delete=True):
                     count += gone
                     bar.advance(task)
+                count += await pruning.forget()
                 await Jobs(tools.database).done(Job.PRUNE)
     return count

@@ -18,7 +18,7 @@ from worker.state.database import Database
 from worker.state.inserting import inserting
 from worker.state.now import db_now
 from worker.state.retention import ANSWERED
-from worker.state.tables import ledger, signs
+from worker.state.tables import ledger, numbers, signs
 
 PAGES, ROWS = 2_000, 5_000  # of a piece: 16 MiB of a table of PostgreSQL, rows of SQLite
 PROOFS = "marketing:"
@@ -32,6 +32,7 @@ class Pruning:
         self._database = database
         self._ledger_s = timedelta(days=rules.ledger_days).total_seconds()
         self._proof_s = timedelta(days=rules.proof_days).total_seconds()
+        self._prospect_s = timedelta(days=rules.prospect_days).total_seconds()
 
     async def pieces(self) -> int:
         """Return how many pieces the ledger has, for whoever shows progress; it may be one more by the end."""
@@ -52,6 +53,14 @@ class Pruning:
                 where = sa.and_(where, sa.text(f"ledger.ctid >= '{first}'::tid AND ledger.ctid < '{last}'::tid"))
             async for count in self._piece(where, delete=delete):
                 yield count
+
+    async def forget(self) -> int:
+        """Delete signs, and what was found out of numbers, that are older than anybody is remembered; return how many."""
+        since, known = db_now() - self._prospect_s, sa.func.coalesce(numbers.c.checked_at, 0.0)
+        old = (signs.delete().where(signs.c.at < since),
+               numbers.delete().where(known < since, sa.func.coalesce(numbers.c.struck_at, 0.0) < since))  # fmt: skip
+        async with self._database.transaction() as connection:
+            return sum([(await connection.execute(statement)).rowcount for statement in old])
 
     async def _piece(self, where: sa.ColumnElement[bool], *, delete: bool) -> AsyncIterator[int]:
         if not delete:
