@@ -14,7 +14,7 @@ from worker.watchdog import Sight, Watchdog
 log = structlog.get_logger(__name__)
 MARGIN_S = 30.0
 # What an account may make a message wait for; a fence that does not answer is no such thing.
-ACCOUNT_WAITS = frozenset({"held", "rate", "in_flight", "concurrency", "projection", "budget"})
+ACCOUNT_WAITS = frozenset({"held", "rate", "in_flight", "concurrency", "projection", "budget", "paused"})
 WAITS = {
     Step.DECIDING: "the router's look-ups and decisions",
     Step.LOOKUP: "ledger, contact and key from the database",

@@ -237,6 +237,10 @@ class Settings(BaseSettings):
     delivery: DeliverySettings = DeliverySettings()
     waiting: WaitingSettings = WaitingSettings()
     secret_files: SecretFiles = SecretFiles()
+    pause_file: Path | None = Field(
+        default=None,
+        description="Scopes that are paused, one a line (`lane:marketing`); `paused` in the data folder unless said.",
+    )
     web: WebSettings = WebSettings()
     watchdog: WatchdogSettings = WatchdogSettings()
     drain_s: float = Field(default=20, gt=0, description="How long SIGTERM waits for what is under way.")
@@ -281,6 +285,11 @@ class Settings(BaseSettings):
     def key_ring_file(self) -> Path:
         """Where the key ring is."""
         return self.secret_files.key_ring or self.data_dir / "key-ring.json"
+
+    @property
+    def pauses_in(self) -> Path:
+        """Where the file of what is paused is."""
+        return self.pause_file or self.data_dir / "paused"
 
     @property
     def pepper_file(self) -> Path:

@@ -44,9 +44,18 @@ class Topics:
         """What operators did."""
         return f"{self.prefix}.audit"
 
+    @property
+    def control(self) -> str:
+        """What operators paused; compacted."""
+        return f"{self.prefix}.control"
+
     def sender_group(self, lane: Lane) -> str:
         """The group that reads a lane, and what is due on it."""
         return f"{self.prefix}-sender-{lane.value}"
+
+    def router_group(self, source: str) -> str:
+        """The group that reads an intake, or what is on its way back (`replay`)."""
+        return f"{self.prefix}-router-{source}"
 
     def lane_groups(self) -> dict[str, str]:
         """Return the group that reads each lane's topics, by topic."""
@@ -62,3 +71,4 @@ class Topics:
         yield self.outcomes
         yield self.replay
         yield self.audit
+        yield self.control

@@ -3,7 +3,7 @@
 import asyncio
 import re
 import shutil
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -16,6 +16,8 @@ from worker.cli.main import app
 from worker.content.segments import segment
 from worker.demo.configuring import CREDENTIALS
 from worker.proving import page as proof
+from worker.report_page import page as report_page
+from worker.reporting import Line, Report
 from worker.sandbox.provider import SandboxProvider
 from worker.sandbox.server import open_sandbox
 from worker.state.persons import ConsentAct, Person
@@ -127,3 +129,51 @@ async def test_the_sandbox_s_phones_show_a_text_as_it_arrives() -> None:
         pwned = await page.evaluate("window.pwned === true")
 
     assert not pwned
+
+
+def a_month(cart: str = EVIL) -> Report:
+    """Two campaigns and the everyday, a month of them."""
+    since = datetime(2026, 11, 1, tzinfo=UTC)
+    report = Report(since, since + timedelta(days=30), ("campaign", "route", "category"))
+    for day in range(30):
+        for number in range(20 + 7 * (day % 5)):
+            campaign, route, category = (("autumn", "promotion", "marketing"), (cart, "cart-reminder", "marketing"),
+                                         ("", "order-shipped", "transactional"))[number % 3]  # fmt: skip
+            data = {"outcome": "accepted", "cost": 0.05, "currency": "EUR", "segments": 1}
+            if number % 7 == 0:
+                data = {"outcome": "suppressed", "reason": ("no_consent", "cap_reached", "consent_revoked")[number % 3]}
+            day_of = report.days.setdefault((since + timedelta(days=day)).date(), Line())
+            for line in (report.total, day_of, report.lines.setdefault((campaign, route, category), Line())):
+                line.add(data)
+                if data["outcome"] == "accepted" and number % 2:
+                    line.add({"outcome": "delivered"})
+    return report
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+async def test_a_report_shows_its_charts_whole_on_a_screen_and_on_a_phone(tmp_path, width) -> None:
+    report, file = a_month(), tmp_path / "report.html"
+    file.write_text(report_page(report), "utf-8")
+    async with open_page(width) as page:
+        await page.goto(file.as_uri())
+        text = await page.inner_text("body")
+        columns = [await one.bounding_box() for one in await page.locator(".days > div").all()]
+        bars = {
+            kind: [await one.bounding_box() for one in await page.locator(f".{kind} .bar").all()]
+            for kind in ("why", "cost")
+        }
+        highest = await page.evaluate("Math.max(...[...document.querySelectorAll('.days i')].map(i => i.offsetHeight))")
+        rows, sideways = await page.locator("tr").count(), await overflows(page)
+        pwned = await page.evaluate("window.pwned")
+        await page.screenshot(path=tmp_path / "report.png", full_page=True)
+
+    assert len(columns) == 30
+    assert all(box["width"] >= 2 for box in columns)
+    assert highest > 60
+    assert len(bars["why"]) == len(bars["cost"]) == 3
+    assert bars["why"][0]["width"] == max(box["width"] for box in bars["why"]) > 50
+    assert rows == 4
+    assert "cannot be measured" in text
+    assert f"{report.total.sent:,}" in text
+    assert not sideways
+    assert pwned is None

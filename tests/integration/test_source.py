@@ -172,20 +172,20 @@ async def test_topics_are_checked_made_and_then_as_they_should_be(kafka) -> None
         ])  # fmt: skip
         production = settings.model_copy(update={"production": True})
         for _ in range(50):
-            if len(wrong := await check_topics(admin, production)) >= 4 + 2 * 19:
+            if len(wrong := await check_topics(admin, production)) >= 4 + 2 * 20:
                 break
             await asyncio.sleep(0.1)
 
     assert {one for one in wrong if "replic" not in one and "min.insync" not in one} == {
         "sms.urgent: retention.ms is 3600000; 5788800000 is needed (67 days)",
-        "sms.marketing: cleanup.policy is compact; delete is needed: a compacted lane loses messages",
+        "sms.marketing: cleanup.policy is compact; delete is needed, or records are lost",
         "sms.router.dlq: max.message.bytes is 1000; 1114112 is needed",
         "sms.router.dlq: retention.ms is 604800000; 2592000000 is needed (30 days)",
         "orders.events: is kept for 0.0416667 days; what nobody has read by then is lost, so let it be at least 3",
     }
     assert "sms.outcomes: is kept 1 times; production needs replication 3" in wrong
     assert "sms.outcomes: min.insync.replicas is 1; 2 is needed: one lost broker loses records" in wrong
-    assert len(before) == len(made) == 19
+    assert len(before) == len(made) == 20
     assert "sms.outcomes: is missing; run `sms-worker topics create`" in before
     assert (after, again) == ([], [])
 

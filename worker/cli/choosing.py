@@ -2,7 +2,7 @@
 
 import inspect
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, tzinfo
 from functools import wraps
 from typing import Annotated, Any
 
@@ -57,9 +57,9 @@ def _check(written: str | None, name: str, known: tuple[str, ...]) -> None:
         raise typer.BadParameter(f"found {written!r}; {nearest(written, dict.fromkeys(known))}", param_hint=f"--{name}")
 
 
-def read_time(written: str | None, name: str) -> datetime | None:
+def read_time(written: str | None, name: str, zone: tzinfo = UTC) -> datetime | None:
     """
-    Return `2h` as two hours ago, or an ISO 8601 time; UTC where no zone is said.
+    Return `2h` as two hours ago, or an ISO 8601 time, of *zone* where it says none.
 
     Raises:
         typer.BadParameter: It is neither.
@@ -73,4 +73,4 @@ def read_time(written: str | None, name: str) -> datetime | None:
         time = datetime.fromisoformat(written)
     except ValueError:
         raise typer.BadParameter(f"found {written!r}; {_TIME}", param_hint=f"--{name}") from None
-    return time if time.tzinfo else time.replace(tzinfo=UTC)
+    return time if time.tzinfo else time.replace(tzinfo=zone)

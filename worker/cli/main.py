@@ -22,8 +22,10 @@ from worker.cli import (
     lint_text,
     numbers,
     outcomes,
+    pause,
     person,
     preview,
+    report,
     retention,
     run,
     sandbox,
@@ -31,6 +33,7 @@ from worker.cli import (
     segments,
     send_test,
     skip,
+    status,
     suppress,
     topics,
     why_stuck,
@@ -64,6 +67,10 @@ app.command("send-test")(send_test.send_test)
 app.command()(sandbox.sandbox)
 app.command("why-stuck")(why_stuck.why_stuck)
 app.command()(skip.skip)
+app.command()(status.status)
+app.command()(report.report)
+app.command()(pause.pause)
+app.command()(pause.resume)
 app.add_typer(dead_letters.app, name="dead-letters")
 app.add_typer(outcomes.app, name="outcomes")
 app.add_typer(consent.app, name="consent")

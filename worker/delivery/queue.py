@@ -2,7 +2,7 @@
 
 import asyncio
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Protocol
 
@@ -42,6 +42,9 @@ class FenceQueue:
 
     Natural batching: while a transaction runs, the next batch gathers. What must wait stays here, and is asked for again
     when the fence said it may help.
+
+    Args:
+        is_paused: Whether an operator paused the account, or one of its lanes: then nothing of it is asked for.
     """
 
     def __init__(
@@ -50,11 +53,13 @@ class FenceQueue:
         account: Account,
         fences: Fences,
         clock: Clock,
+        is_paused: Callable[[Lane], bool] = lambda _: False,
     ) -> None:
         self.name = name
         self.account = account
         self._fences = fences
         self._clock = clock
+        self._is_paused = is_paused
         self._waiting: dict[int, Waiting] = {}
         self._woken = asyncio.Event()
         self._deciding: set[str] = set()
@@ -118,9 +123,10 @@ class FenceQueue:
     async def _round(self) -> float | None:
         """Ask once; return how long to rest if somebody still waits."""
         by_holder = {ask.holder: (ask, future) for ask, future in self._waiting.values() if not future.done()}
-        asks = self._chosen(in_order(ask for ask, _ in by_holder.values()))
+        going = [ask for ask, _ in by_holder.values() if not self._is_paused(ask.lane)]
+        asks = self._chosen(in_order(going))
         if not asks:
-            self.waits_for = "concurrency" if by_holder else None
+            self.waits_for = "concurrency" if going else "paused" if by_holder else None
             return FULL_NAP_S if by_holder else None
         asked_at = self._clock.monotonic()
         self._deciding = {ask.holder for ask in asks}
@@ -166,6 +172,11 @@ class FenceQueue:
 
     def wake(self) -> None:
         """Ask again: a request has ended, and there is room."""
+        self._woken.set()
+
+    def resume(self) -> None:
+        """Ask again after a pause, with one request at first: what has gathered must be no blow to the provider."""
+        self.concurrency.restart()
         self._woken.set()
 
     async def _single_out(self, asks: Sequence[Ask], waiting: Mapping[str, Waiting], error: PermanentError) -> float:

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Collection, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
 
 from aiokafka import AIOKafkaConsumer
 from aiokafka.admin import AIOKafkaAdminClient
@@ -11,10 +12,28 @@ from aiokafka.structs import TopicPartition
 from worker.kafka.clients import asking_kafka, connection
 from worker.kafka.scanning import partitions_of, scan
 from worker.kafka.topics import committed_offsets, open_admin
-from worker.records import Record
+from worker.records import Place, Record
 from worker.settings import KafkaSettings
 
 MOST_PARTITIONS = 200  # of a lane; more of them than processes are of no use
+
+
+@dataclass(frozen=True, slots=True)
+class Behind:
+    """
+    How far a group is behind.
+
+    Attributes:
+        records: Not committed yet.
+        ends: The ends of the topics' partitions, added up: what it grows by was written, less *records* it was finished.
+        kept: Records that the topics hold, committed or not.
+        oldest: Where the partition that is furthest behind goes on; None if none is.
+    """
+
+    records: int
+    ends: int
+    kept: int
+    oldest: Place | None
 
 
 class Backlog:
@@ -31,13 +50,27 @@ class Backlog:
         Raises:
             BrokerUnavailable: Kafka does not answer.
         """
+        return (await self.look(group, topics)).records
+
+    async def look(self, group: str | None, topics: Collection[str]) -> Behind:
+        """
+        Return how far *group* is behind; without a group, how much *topics* hold.
+
+        Raises:
+            BrokerUnavailable: Kafka does not answer.
+        """
         with asking_kafka():
             keys = [TopicPartition(t, n) for t in topics for n in await partitions_of(self._consumer, t)]
             if not keys:
-                return 0
+                return Behind(0, 0, 0, None)
             ends, starts = await self._consumer.end_offsets(keys), await self._consumer.beginning_offsets(keys)
-            committed = await committed_offsets(self._admin, group, keys)
-        return sum(max(0, ends[key] - max(committed.get(key, 0), starts[key])) for key in keys)
+            committed = await committed_offsets(self._admin, group, keys) if group is not None else ends
+        begins = {key: max(committed.get(key, 0), starts[key]) for key in keys}
+        lag = {key: max(0, ends[key] - begins[key]) for key in keys}
+        last = max(keys, key=lag.__getitem__)
+        oldest = Place(last.topic, last.partition, begins[last]) if lag[last] else None
+        kept = sum(ends[key] - starts[key] for key in keys)
+        return Behind(sum(lag.values()), sum(ends[key] for key in keys), kept, oldest)
 
 
 async def unfinished(settings: KafkaSettings, groups: Mapping[str, str]) -> AsyncIterator[Record]:

@@ -45,9 +45,10 @@ def _wrong(wanted: Wanted, there: Mapping[str, Any], config: Mapping[str, str], 
 
 
 def _kept(wanted: Wanted, config: Mapping[str, str]) -> Iterable[str]:
-    policy = config.get("cleanup.policy", "delete")
-    if policy != "delete":
-        yield f"cleanup.policy is {policy}; delete is needed: a compacted lane loses messages"
+    needed = wanted.config.get("cleanup.policy", "delete")
+    policy = config.get("cleanup.policy", needed)
+    if policy != needed:
+        yield f"cleanup.policy is {policy}; {needed} is needed, or records are lost"
     least = float(wanted.config.get("retention.ms", "0")) / 1000
     if retention_s(config) < least:
         yield f"retention.ms is {config['retention.ms']}; {least * 1000:.0f} is needed ({least / DAY_S:g} days)"

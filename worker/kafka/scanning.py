@@ -134,6 +134,28 @@ async def _up_to(consumer: AIOKafkaConsumer, key: TopicPartition, end: int) -> A
             yield as_record(polled)
 
 
+async def last_records(settings: KafkaSettings, topic: str, most: int) -> list[Record]:
+    """
+    Return about the last *most* records of *topic*, by their times.
+
+    Raises:
+        BrokerUnavailable: Kafka does not answer.
+    """
+    async with _reader(settings) as consumer:
+        numbers = await partitions_of(consumer, topic) if topic in await consumer.topics() else set()
+        keys = [TopicPartition(topic, number) for number in sorted(numbers)]
+        if not keys:
+            return []
+        consumer.assign(keys)
+        ends, starts = await consumer.end_offsets(keys), await consumer.beginning_offsets(keys)
+        each, found = -(-most // len(keys)), list[Record]()
+        for key in keys:
+            consumer.seek(key, max(starts[key], ends[key] - each))
+        for key in keys:
+            found += [record async for record in _up_to(consumer, key, ends[key])]
+    return sorted(found, key=lambda record: record.timestamp_ms)[-most:]
+
+
 async def fetch_records(settings: KafkaSettings, places: Collection[Place]) -> dict[Place, Record]:
     """
     Return the records at *places*, those that are still there.

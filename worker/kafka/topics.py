@@ -58,6 +58,7 @@ def wanted_topics(settings: Settings) -> list[Wanted]:
         Wanted(names.router_dead_letters, 3, letters),
         Wanted(names.replay, 3, {**letters, "retention.ms": str(REPLAY_RETENTION_MS)}),
         Wanted(names.audit, 1, {**plain, "retention.ms": str(AUDIT_RETENTION_MS)}),
+        Wanted(names.control, 1, {"cleanup.policy": "compact"}),
     ]
 
 

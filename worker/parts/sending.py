@@ -17,13 +17,16 @@ from worker.delivery.verdicts import Provider
 from worker.errors import ConfigurationError
 from worker.floods import Floods, template_scope
 from worker.kafka.clients import make_producer
+from worker.kafka.control import ControlTopic
 from worker.kafka.keyed import KeyedRunner
 from worker.kafka.sink import open_sink
 from worker.letters import LaneLetters
 from worker.messages import message_in
 from worker.mover import Mover
 from worker.parts.shared import DRAIN_S, URGENT_DRAIN_S, Shared, Stage, source_maker
+from worker.pausing import PauseFile, Pauses
 from worker.policy.checking import Checking
+from worker.policy.verdicts import Reason
 from worker.providers.octopush import open_octopush
 from worker.providers.simulation import Simulation
 from worker.records import Record
@@ -53,9 +56,12 @@ async def open_senders(shared: Shared, stage: Stage, lanes: Collection[Lane], st
     stage.services |= {"lookup": lookup.run, "settler": settler.run}
     handovers = await _open_accounts(shared, stage, settler, stack)
 
+    await _hear_pauses(shared, stage)
+
     def checks(configuration: Configuration) -> Checking:
         holds = lambda template: shared.operations.flood(template_scope(template)) is not None  # noqa: E731
-        return Checking.of(configuration, shared.pepper, holds)
+        is_paused = lambda route: shared.pauses.of("route", route) is not None  # noqa: E731
+        return Checking.of(configuration, shared.pepper, holds, is_paused)
 
     checking = checks(configuration)
     holds = hold_until_back("floods").wraps(shared.operating.hold)
@@ -95,6 +101,36 @@ async def open_senders(shared: Shared, stage: Stage, lanes: Collection[Lane], st
     for lane in lanes:  # each by itself: codes that are due never wait for offers
         mover = Mover(lane, waiting, stage.sinks[f"sender-{lane}"], shared.topics, shared.clock)
         stage.services[f"mover-{lane}"] = mover.run
+
+
+async def _hear_pauses(shared: Shared, stage: Stage) -> None:
+    """Know what is paused before anything begins, and hear of what changes."""
+    pauses, settings, waiting = shared.pauses, shared.configuration.settings, Waiting(shared.database)
+    control = ControlTopic(settings.kafka, shared.topics.control, pauses, shared.clock)
+    file = PauseFile(settings.pauses_in, pauses, shared.clock)
+    await control.catch_up()
+    file.look()
+    resumed = asyncio.Event()
+
+    def changed(scope: str) -> None:
+        for queue in stage.queues:
+            queue.resume()
+        if scope.startswith("route:"):
+            resumed.set()
+
+    async def let_go() -> None:
+        """Let messages of routes that resume go at once; those of routes that do not are put back by the check."""
+        while True:
+            await resumed.wait()
+            resumed.clear()
+            await hold_until_back("pauses")(waiting.let_go, Reason.PAUSED.value)
+
+    pauses.on_change.append(changed)
+    stage.services |= {"control": control.run, "pause-file": file.run, "resuming": let_go}
+
+
+def _paused(pauses: Pauses, account: str) -> Callable[[Lane], bool]:
+    return lambda lane: pauses.of("account", account) is not None or pauses.of("lane", lane) is not None
 
 
 def _giving_up(
@@ -165,7 +201,8 @@ async def _open_accounts(
         account = accounts.accounts[name]
         await others.open_account(name)
         metrics.child(metrics.RATE, name).set(account.segments_per_second)
-        queue = FenceQueue(name, account, reserved if name == urgent else others, clock)
+        fences = reserved if name == urgent else others
+        queue = FenceQueue(name, account, fences, clock, _paused(shared.pauses, name))
         provider = await _open_provider(shared, name, account, stack)
         opened[name] = Handover(holders, queue, Attempts(name, account, provider, clock, hold), settler, clock)
         stage.queues.append(queue)

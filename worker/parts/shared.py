@@ -13,6 +13,7 @@ from worker.kafka.keyed import KeyedRunner
 from worker.kafka.sink import Sink
 from worker.kafka.source import Source
 from worker.operations import Operations
+from worker.pausing import Pauses
 from worker.reloading import Reloading
 from worker.results import Outcomes
 from worker.routing.loading import Configuration
@@ -66,6 +67,7 @@ class Shared:
         operating: Where is written what operators asked for.
         operations: The same, as this process last heard.
         reloading: Tells who must know when the configuration changes.
+        pauses: What operators paused.
     """
 
     configuration: Configuration
@@ -78,6 +80,7 @@ class Shared:
     operating: Operating
     operations: Operations
     reloading: Reloading
+    pauses: Pauses
 
 
 async def open_shared(configuration: Configuration, clock: Clock, stack: AsyncExitStack) -> Shared:
@@ -97,7 +100,9 @@ async def open_shared(configuration: Configuration, clock: Clock, stack: AsyncEx
     await operations.hear()
     people = People(database, ring)
     reloading = Reloading(configuration, ring, told)
-    return Shared(configuration, told, pepper, database, people, outcomes, topics, operating, operations, reloading)
+    return Shared(
+        configuration, told, pepper, database, people, outcomes, topics, operating, operations, reloading, Pauses()
+    )
 
 
 def source_maker(

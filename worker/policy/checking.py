@@ -21,14 +21,13 @@ from worker.policy.hours import Hours, check_hours
 from worker.policy.limiting import budgets_of, caps_for, scope_of
 from worker.policy.number import Number, check_number
 from worker.policy.rules import Policy
-from worker.policy.timing import awaits_zone, timed
+from worker.policy.timing import awaits_zone, timed, wait_for
 from worker.policy.verdicts import Defer, Reason, Refuse, Send, Verdict, suppress
 from worker.routing.loading import Configuration
 from worker.routing.table import RoutingTable
 from worker.sealing import Erased, Pepper
 from worker.settings import DeliveryMode, DeliverySettings, WaitingSettings
 
-FIRST_WAIT_S = 2.0
 HELD_FOR = timedelta(hours=1)  # or until it is released
 ANY_TIME = Hours(Send())
 
@@ -72,6 +71,7 @@ class Checking:
         accounts: For STOP mentions and prices.
         policy: Hours, caps, the guard, budgets.
         holds: Whether a template holds, after a flood of dead letters.
+        is_paused: Whether an operator paused a route.
     """
 
     def __init__(
@@ -84,11 +84,13 @@ class Checking:
         accounts: Accounts,
         policy: Policy,
         holds: Callable[[str], bool] = lambda _: False,
+        is_paused: Callable[[str], bool] = lambda _: False,
     ) -> None:
         self._templates = templates
         self._table = table
         self._waiting = waiting
         self._holds = holds
+        self._is_paused = is_paused
         self._pepper = pepper
         self._delivery = delivery
         self._accounts = accounts
@@ -103,12 +105,16 @@ class Checking:
 
     @classmethod
     def of(
-        cls, configuration: Configuration, pepper: Pepper, holds: Callable[[str], bool] = lambda _: False
+        cls,
+        configuration: Configuration,
+        pepper: Pepper,
+        holds: Callable[[str], bool] = lambda _: False,
+        is_paused: Callable[[str], bool] = lambda _: False,
     ) -> "Checking":
         """Return the checks that *configuration* asks for."""
         its, settings = configuration, configuration.settings
         delivery, waiting = settings.delivery, settings.waiting
-        return cls(its.templates, its.table, pepper, delivery, waiting, its.accounts, its.policy, holds)
+        return cls(its.templates, its.table, pepper, delivery, waiting, its.accounts, its.policy, holds, is_paused)
 
     def template(self, message: Message) -> Template:
         """
@@ -165,7 +171,9 @@ class Checking:
         tell("contact", message.contact, contact)
         if contact is None and (body.phone is None or message.unresolved is not None):
             patience_s = self._waiting.unknown_contact_s
-            return Checked(_wait(message, now, Reason.UNKNOWN_CONTACT, patience_s) or suppress(Reason.UNKNOWN_CONTACT))
+            return Checked(
+                wait_for(message, now, Reason.UNKNOWN_CONTACT, patience_s) or suppress(Reason.UNKNOWN_CONTACT)
+            )
         if contact is not None and message.unresolved is not None and not self._matches(message, body, contact):
             tell("route", message.route, refused := suppress(Reason.NO_ROUTE_MATCHED))
             return Checked(refused)
@@ -241,15 +249,19 @@ class Checking:
     def _not_yet(self, message: Message, known: Known, now: datetime) -> Defer | None:
         if message.not_before is not None and now < message.not_before:
             if awaits_zone(message, known):
-                wait = _wait(message, now, Reason.UNKNOWN_CONTACT, self._waiting.unknown_contact_s)
+                wait = wait_for(message, now, Reason.UNKNOWN_CONTACT, self._waiting.unknown_contact_s)
                 return wait or Defer(message.not_before, Reason.DELAYED)
             return Defer(message.not_before, Reason.DELAYED)
-        if self._holds(message.template):
-            return Defer(min(now + HELD_FOR, message.expires_at), Reason.FLOOD)
+        for holds, reason in (
+            (self._is_paused(message.route), Reason.PAUSED),
+            (self._holds(message.template), Reason.FLOOD),
+        ):
+            if holds:
+                return Defer(min(now + HELD_FOR, message.expires_at), reason)
         if message.template in self._templates.by_id:
             return None
         # A process of the next version may have routed it: this one, or its successor, will know the template soon.
-        return _wait(message, now, Reason.UNKNOWN_TEMPLATE, self._waiting.unknown_template_s)
+        return wait_for(message, now, Reason.UNKNOWN_TEMPLATE, self._waiting.unknown_template_s)
 
     def _matches(self, message: Message, body: Body, contact: Contact) -> bool:
         """Decide the route's condition, which the router could not."""
@@ -284,13 +296,3 @@ class Checking:
             stop=self._stops[template.category],
             sender=self._accounts.of(template.category)[1].senders.get(number.country),
         )
-
-
-def _wait(message: Message, now: datetime, reason: Reason, patience_s: float) -> Defer | None:
-    """Return to wait as long again as it has waited for *reason*; None if *patience_s* is over."""
-    since = message.waiting_since if message.waiting_for == reason and message.waiting_since else now
-    waited_s = (now - since).total_seconds()
-    if waited_s >= patience_s:
-        return None
-    more_s = min(max(FIRST_WAIT_S, waited_s), patience_s - waited_s)
-    return Defer(min(now + timedelta(seconds=more_s), message.expires_at), reason)

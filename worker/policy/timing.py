@@ -1,12 +1,17 @@
-"""When a message may go whose recipient the router did not know: their own zone says, as soon as they are known."""
+"""When a message may go, where the router could not say: it waits for whom it is for, and their own zone tells."""
+
+from datetime import datetime, timedelta
 
 from schemas.messages import Message
 from worker.errors import PermanentError
 from worker.messages import open_body
 from worker.people import Known
 from worker.policy.hours import zone_for
+from worker.policy.verdicts import Defer, Reason
 from worker.routing.table import RoutingTable
 from worker.sealing import Erased
+
+FIRST_WAIT_S = 2.0
 
 
 def awaits_zone(message: Message, known: Known) -> bool:
@@ -35,3 +40,13 @@ def timed(message: Message, known: Known, table: RoutingTable) -> Message:
         return message
     lives = message.expires_at - max(message.not_before, message.event.time)
     return message.model_copy(update={"not_before": at, "expires_at": max(at, message.event.time) + lives})
+
+
+def wait_for(message: Message, now: datetime, reason: Reason, patience_s: float) -> Defer | None:
+    """Return to wait as long again as it has waited for *reason*; None if *patience_s* is over."""
+    since = message.waiting_since if message.waiting_for == reason and message.waiting_since else now
+    waited_s = (now - since).total_seconds()
+    if waited_s >= patience_s:
+        return None
+    more_s = min(max(FIRST_WAIT_S, waited_s), patience_s - waited_s)
+    return Defer(min(now + timedelta(seconds=more_s), message.expires_at), reason)

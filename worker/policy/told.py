@@ -30,6 +30,7 @@ REASONS: dict[Reason, Words] = {
     Reason.UNKNOWN_TEMPLATE: ("son modèle n'est pas encore déployé", "its template is not deployed yet"),
     Reason.SUPERSEDED: ("un événement l'a rendu inutile", "an event made it pointless"),
     Reason.REDRIVEN: ("un opérateur l'a relancé", "an operator let it go again"),
+    Reason.PAUSED: ("un opérateur a mis ces envois en pause", "an operator paused these texts"),
     Reason.FLOOD: ("son modèle est retenu après une série d'erreurs", "its template is held after a row of errors"),
     Reason.TRY_AGAIN: ("l'envoi a échoué et sera retenté", "sending failed and is tried again"),
     Reason.OUTSIDE_HOURS: (

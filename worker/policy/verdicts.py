@@ -17,6 +17,7 @@ class Reason(StrEnum):
     SUPERSEDED = "superseded"
     REDRIVEN = "redriven"
     FLOOD = "flood"
+    PAUSED = "paused"
     TRY_AGAIN = "try_again"
     OUTSIDE_HOURS = "outside_hours"
     CAP_REACHED = "cap_reached"
@@ -115,6 +116,7 @@ CHECK_OF: dict[Reason, str] = {
     Reason.SUPERSEDED: "unless",
     Reason.REDRIVEN: "operator",
     Reason.FLOOD: "flood",
+    Reason.PAUSED: "operator",
     Reason.TRY_AGAIN: "provider",
     Reason.OUTSIDE_HOURS: "hours",
     Reason.CAP_REACHED: "caps",

@@ -53,6 +53,14 @@ class Operating:
             )
             return {row.offset: row.letter_ms for row in rows}
 
+    async def count_handled(self) -> dict[str, int]:
+        """Return how many dead letters of each topic somebody has handled."""
+        counting = sa.select(handled_letters.c.topic, sa.func.count().label("letters")).group_by(
+            handled_letters.c.topic
+        )
+        async with self._database.reading() as connection:
+            return {row.topic: row.letters for row in await connection.execute(counting)}
+
     async def handled_among(self, letters: Mapping[Place, int]) -> set[Place]:
         """Return which of *letters*, whose times are given in ms, somebody has handled by now."""
         handled = set[Place]()

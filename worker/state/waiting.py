@@ -102,6 +102,12 @@ class Waiting:
         async with self._database.transaction() as connection:
             await connection.execute(freed.values(due=db_now()))
 
+    async def let_go(self, reason: str) -> None:
+        """Let messages that wait for *reason* be looked at now."""
+        waits = deferred.update().where(deferred.c.reason == reason, deferred.c.due > db_now())
+        async with self._database.transaction() as connection:
+            await connection.execute(waits.values(due=db_now()))
+
     async def moved(self, published: Sequence[Due]) -> None:
         """Delete what was published, unless it was deferred again."""
         statement = deferred.delete().where(

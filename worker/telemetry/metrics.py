@@ -71,6 +71,13 @@ FLOODS = gauge(
     worry="It is there at all.",
     quiet=True,
 )
+PAUSED = gauge(
+    "sms_paused",
+    "1 for a lane, account or route that an operator paused, until it resumes.",
+    ["scope"],
+    worry="It is there, and nobody remembers why: `sms-worker status`.",
+    quiet=True,
+)
 
 # How long it takes.
 EVENT_TO_SUBMIT_S = histogram(

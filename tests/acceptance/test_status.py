@@ -1,0 +1,74 @@
+"""`status` tells how everything stands, from Kafka and the state store alone."""
+
+import json
+
+from tests.acceptance.test_pausing import heard
+from tests.conftest import REAL_SERVERS
+from tests.world import open_world
+
+pytestmark = REAL_SERVERS
+
+
+async def test_status_tells_what_runs_what_is_behind_what_is_paused_and_what_came_last(servers, tmp_path) -> None:
+    async with open_world(tmp_path, **servers, delay="2h") as world:
+        await world.people(6)
+        async with world.process():
+            await world.publish("cart.abandoned", {"contact_id": "c-5"})
+            await world.read("sms.outcomes", lambda found: any(b'"deferred"' in one.value for one in found))
+            await world.command("pause", "--lane", "marketing", "--reason", "wrong prices")
+            await heard(world, "operator.paused")
+            await world.publish("promotion.announced", recipients=[{"contact_id": f"c-{n}"} for n in range(4)])
+            for n in range(6):
+                await world.publish("order.shipped", {"contact_id": f"c-{n}"})
+            await world.publish("order.shipped", {"contact_id": "c-1"}, order_id="")
+            await world.outcomes(6)
+            shown = (await world.command("status")).stdout
+            told = json.loads((await world.command("status", "--json")).stdout)
+        gone = (await world.command("status")).stdout
+
+    sources = {one["name"]: one for one in told["sources"]}
+    assert sources["sender-marketing"]["records"] == 4
+    assert sources["sender-marketing"]["oldest_s"] > 0
+    assert sources["normal"]["records"] == sources["sender-transactional"]["records"] == 0
+    assert told["paused"]["lane:marketing"]["reason"] == "wrong prices"
+    assert told["letters"] == {"router": 1, "urgent": 0, "transactional": 0, "marketing": 0}
+    assert told["told"]["held"] == {"octopush-marketing": None, "octopush-transactional": None}
+    assert {"lane": "marketing", "of": "6h", "count": 1} in told["told"]["due"]
+    assert len(told["processes"]) == 1
+    assert 0 < told["latency_s"]["transactional"][0] <= told["latency_s"]["transactional"][1]
+    assert {one["outcome"] for one in told["outcomes"]} >= {"accepted", "dead_lettered"}
+    for said in (
+        "paused: lane:marketing  wrong prices",
+        "sender-marketing",
+        "order_shipped",
+        "router 1",
+        "1 processes",
+    ):
+        assert said in shown
+    assert "nothing runs" in gone
+    assert "+336" not in shown + json.dumps(told)
+
+
+async def test_a_report_counts_what_the_results_topic_says(servers, tmp_path) -> None:
+    async with open_world(tmp_path, **servers) as world:
+        await world.people(3)
+        async with world.process():
+            await world.publish(
+                "promotion.announced", recipients=[{"contact_id": f"c-{n}"} for n in range(3)], campaign="autumn"
+            )
+            await world.publish("cart.abandoned", {"phone": "+33699999999"})
+            await world.publish("order.shipped", {"contact_id": "c-1"})
+            await world.outcomes(5)
+        table = await world.command("report", "--from", "1h")
+        csv = (
+            await world.command("report", "--from", "1h", "--campaign", "autumn", "--by", "campaign", "--csv", "-")
+        ).stdout
+        await world.command("report", "--from", "1h", "--html", str(tmp_path / "report.html"))
+        wrong = await world.command("report", "--by", "person", expect=2)
+
+    assert "4 sent, 1 not, 0.20 EUR" in table.stderr
+    assert "cannot be measured" in " ".join(table.stderr.split())
+    assert "no_consent 1" in table.stdout
+    assert csv.splitlines()[1].startswith("autumn,3,0,0,0,0,0,0,0,0,0,0,3,0.15,EUR")
+    assert "What was sent" in (tmp_path / "report.html").read_text()
+    assert "there are campaign, route, category" in " ".join(wrong.stderr.replace("│", " ").split())
