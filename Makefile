@@ -44,6 +44,7 @@ format: install  ## format the code and write the generated files anew
 	$(BIN)/sms-worker schemas export
 	$(BIN)/python -m tests.docs
 	$(BIN)/python -m deploy.grafana.build
+	$(BIN)/python -m deploy.k8s.build
 
 bench: install  ## measure the worker beside what else there is; over an hour (BENCH="--only router sender"; needs Java 17, Maven, PostgreSQL)
 	$(BIN)/python -m tests.bench $(BENCH)
@@ -57,9 +58,11 @@ soak: install  ## twenty minutes of steady work, and the slopes of memory, descr
 kafka: install  ## run a one-node Apache Kafka on 127.0.0.1:9092 until Ctrl-C (needs Java 17 and Maven)
 	$(BIN)/python -m tests.kafka --port 9092 --data .data/kafka
 
-lock: install  ## write requirements.lock anew from pyproject.toml
+lock: install  ## write the lock files anew from pyproject.toml
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header \
 		--extra demo --extra dev --output-file requirements.lock pyproject.toml
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header \
+		--constraint requirements.lock --output-file requirements-runtime.lock pyproject.toml
 
 clean:  ## remove .venv, data and caches
 	rm -rf .venv .data build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache bench-results

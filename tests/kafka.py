@@ -14,7 +14,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from aiokafka.admin import AIOKafkaAdminClient
@@ -66,22 +66,29 @@ def jars() -> str:
 class Kafka:
     """A broker that can be stopped and started again on its data."""
 
-    def __init__(self, data: Path, port: int | None = None, advertised: int | None = None) -> None:
+    def __init__(
+        self, data: Path, port: int | None = None, advertised: int | None = None, *, properties: str = PROPERTIES,
+        users: Sequence[str] = (),
+    ) -> None:  # fmt: skip
         self.data = data.absolute()
         self.port = port or free_port()
         self.advertised = advertised or self.port
         self.address = f"127.0.0.1:{self.advertised}"
         self._process: subprocess.Popen[bytes] | None = None
+        self._text, self._users, self.inner = properties, users, free_port()
         self._properties = self.data / "server.properties"
         self._format()
 
     def _format(self) -> None:
         classes = jars()
         self.data.mkdir(parents=True, exist_ok=True)
-        text = PROPERTIES.format(port=self.port, advertised=self.advertised, controller=free_port(), data=self.data)
+        text = self._text.format(
+            port=self.port, advertised=self.advertised, controller=free_port(), data=self.data, inner=self.inner
+        )
         self._properties.write_text(text)
         if not (self.data / "log" / "meta.properties").exists():
             arguments = ["format", "-t", CLUSTER, "-c", str(self._properties), "--standalone"]
+            arguments += [word for user in self._users for word in ("--add-scram", user)]
             subprocess.run(
                 ["java", "-cp", classes, "kafka.tools.StorageTool", *arguments], check=True, stdout=subprocess.DEVNULL
             )

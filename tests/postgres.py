@@ -28,7 +28,8 @@ def missing() -> str | None:
 class Postgres:
     """A server that can be stopped and started again on its data."""
 
-    def __init__(self, data: Path) -> None:
+    def __init__(self, data: Path, options: str = "") -> None:
+        self._options = options
         self._bin = binaries()
         self._data = data
         self.port = free_port()
@@ -47,10 +48,26 @@ class Postgres:
         )
 
     def start(self) -> None:
-        options = f"-p {self.port} -c listen_addresses=127.0.0.1 -c unix_socket_directories={self._data} -c max_connections=200"
+        options = f"-p {self.port} -c listen_addresses=127.0.0.1 -c unix_socket_directories={self._data} -c max_connections=200 {self._options}"
         self._run(
             "pg_ctl", "-D", str(self._data / "pg"), "-l", str(self._data / "server.log"), "-w", "-o", options, "start"
         )
+
+    def require_passwords(self, user: str, password: str) -> None:
+        """From now on let nobody in but with TLS and a password."""
+        statement = f"ALTER USER {user} PASSWORD '{password}'"
+        self._run("psql", "-h", str(self._data), "-p", str(self.port), "-U", "sms", "-d", "postgres", "-c", statement)
+        (self._data / "pg" / "pg_hba.conf").write_text(
+            "local all all trust\nhostssl all all 127.0.0.1/32 scram-sha-256\n"
+        )
+        self._run("pg_ctl", "-D", str(self._data / "pg"), "reload")
+
+    def end_sessions(self) -> None:
+        """Close every connection, as a server that is restarted does."""
+        statement = (
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid() AND usename = 'sms'"
+        )
+        self._run("psql", "-h", str(self._data), "-p", str(self.port), "-U", "sms", "-d", "postgres", "-c", statement)
 
     def stop(self, mode: str = "fast") -> None:
         self._run("pg_ctl", "-D", str(self._data / "pg"), "-m", mode, "-w", "stop")

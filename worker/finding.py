@@ -10,7 +10,7 @@ import orjson
 from worker.kafka.scanning import scan
 from worker.policy.told import tell
 from worker.records import Place
-from worker.settings import KafkaSettings
+from worker.servers import KafkaSettings
 
 
 @dataclass

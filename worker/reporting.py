@@ -12,7 +12,7 @@ import orjson
 from schemas.outcomes import OutcomeKind
 from worker.kafka.scanning import scan
 from worker.records import Record
-from worker.settings import KafkaSettings
+from worker.servers import KafkaSettings
 
 NOT_SENT = (
     OutcomeKind.SUPPRESSED, OutcomeKind.SUPERSEDED, OutcomeKind.EXPIRED, OutcomeKind.REJECTED, OutcomeKind.UNKNOWN,

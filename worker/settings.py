@@ -4,11 +4,12 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, SecretStr, model_validator
+from pydantic import Field, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from schemas.messages import Lane
 from worker.config_files import Config
+from worker.servers import DatabaseSettings, KafkaSettings
 
 
 class Intake(StrEnum):
@@ -88,52 +89,6 @@ class LaneSettings(Config):
     buffered_records: int = Field(default=1_000, ge=1)
     buffered_bytes: int = Field(default=16 * 2**20, ge=2**16)
     partitions: int = Field(default=12, ge=1)
-
-
-class KafkaSettings(Config):
-    """
-    Where Kafka is.
-
-    Attributes:
-        bootstrap_servers: `host:port`, several parted by commas.
-        security_protocol: How to reach it.
-        sasl_mechanism: With a SASL protocol.
-        username: For SASL.
-        password: For SASL; best in the environment.
-        ca_file: Certificates to trust with TLS; the system's where it is missing.
-        embedded: The broker is the embedded one of the demo and tests; it polls instead of waking fetches.
-        prefix: Of the worker's own topics and groups.
-        replication: Copies of the topics that `topics create` makes; production needs 3.
-        session_timeout_s: After so long without a heartbeat a process counts as dead; the urgent ones take 10.
-        commit_every_s: How often finished offsets are committed.
-    """
-
-    bootstrap_servers: str = "127.0.0.1:9092"
-    security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
-    sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = "PLAIN"
-    username: str | None = None
-    password: SecretStr | None = None
-    ca_file: Path | None = None
-    embedded: bool = False
-    prefix: str = Field(default="sms", pattern=r"^[a-z][a-z0-9_-]*$")
-    replication: int = Field(default=1, ge=1)
-    session_timeout_s: float = Field(default=30, ge=6, le=300)
-    commit_every_s: float = Field(default=1, ge=0.05, le=30)
-
-
-class DatabaseSettings(Config):
-    """
-    The state store.
-
-    Attributes:
-        url: `sqlite+aiosqlite:///file` for exactly one process, `postgresql+asyncpg://…` for many.
-        pool: Connections of one process to PostgreSQL; an urgent sender has three more for itself.
-        statement_timeout_s: After so long a statement counts as unanswered, and is asked again.
-    """
-
-    url: SecretStr = SecretStr("sqlite+aiosqlite:///.data/state.db")
-    pool: int = Field(default=12, ge=3, le=100)
-    statement_timeout_s: float = Field(default=10, gt=0)
 
 
 class DeliverySettings(Config):

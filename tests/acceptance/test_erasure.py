@@ -12,7 +12,7 @@ from tests.conftest import REAL_SERVERS
 from tests.world import World, open_world
 from worker.sealing import DataKey, Erased, key_id_of
 from worker.secret_files import load_key_ring
-from worker.settings import DatabaseSettings
+from worker.servers import DatabaseSettings
 from worker.state.database import open_database
 from worker.state.tables import contacts, metadata, person_keys
 

@@ -9,7 +9,7 @@ import aiohttp
 from tests.acceptance.test_people import audit
 from tests.conftest import REAL_SERVERS
 from tests.world import World, open_world
-from worker.settings import DatabaseSettings
+from worker.servers import DatabaseSettings
 from worker.state.database import open_database
 from worker.state.tables import facts
 

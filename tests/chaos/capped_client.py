@@ -17,7 +17,7 @@ from worker.delivery.asks import Claimed
 from worker.delivery.ledger import Answer
 from worker.delivery.queue import FenceQueue
 from worker.policy.caps import Cap
-from worker.settings import DatabaseSettings
+from worker.servers import DatabaseSettings
 from worker.state.batching import Batcher
 from worker.state.database import open_database
 from worker.state.fence import FenceStore

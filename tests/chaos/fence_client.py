@@ -17,7 +17,7 @@ from worker.clock import SystemClock
 from worker.delivery.asks import Claimed, Settled
 from worker.delivery.ledger import Answer
 from worker.delivery.queue import FenceQueue
-from worker.settings import DatabaseSettings
+from worker.servers import DatabaseSettings
 from worker.state.database import open_database
 from worker.state.fence import FenceStore
 from worker.state.ledger import Ledger, Settlement

@@ -6,7 +6,7 @@ import sys
 import pytest
 import sqlalchemy as sa
 
-from worker.settings import DatabaseSettings
+from worker.servers import DatabaseSettings
 from worker.state.database import migrate, open_database
 from worker.state.tables import ledger
 

@@ -12,7 +12,8 @@ from worker.kafka.keyed import KeyedRunner
 from worker.kafka.sink import open_sink
 from worker.kafka.source import Source
 from worker.records import Outgoing, Record
-from worker.settings import KafkaSettings, LaneSettings
+from worker.servers import KafkaSettings
+from worker.settings import LaneSettings
 
 GROUP, TOPIC = "sms-g", "in"
 

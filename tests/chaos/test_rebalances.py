@@ -13,7 +13,8 @@ from worker.kafka.sink import open_sink
 from worker.kafka.source import Source
 from worker.kafka.topics import committed_offset
 from worker.records import Outgoing, Record
-from worker.settings import KafkaSettings, LaneSettings
+from worker.servers import KafkaSettings
+from worker.settings import LaneSettings
 
 pytestmark = pytest.mark.kafka
 RECORDS, KEYS, PARTITIONS = 3_000, 60, 4

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from tests import builders
 from tests.world import open_world
 from worker.routing.loading import load_configuration
-from worker.settings import DatabaseSettings
+from worker.servers import DatabaseSettings
 from worker.state.database import open_database
 from worker.state.tables import consents
 

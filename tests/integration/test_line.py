@@ -11,7 +11,7 @@ from tests.world import open_world, terminal
 from worker.results import restore
 from worker.sandbox.provider import Behaviour
 from worker.secret_files import load_key_ring, load_pepper
-from worker.settings import DatabaseSettings
+from worker.servers import DatabaseSettings
 from worker.state.database import open_database
 from worker.state.people import People
 

@@ -18,7 +18,7 @@ from tests.builders import SHIPPED
 from worker.kafka.checking import check_topics
 from worker.kafka.topics import committed_offset, create_topics, open_admin
 from worker.environment import load_settings
-from worker.settings import KafkaSettings
+from worker.servers import KafkaSettings
 from worker.telemetry import metrics
 from worker.state.database import migrate
 

@@ -21,7 +21,7 @@ from worker.people import Change
 from worker.policy.consent import Act
 from worker.records import Place
 from worker.sealing import Erased, Pepper
-from worker.settings import DatabaseSettings
+from worker.servers import DatabaseSettings
 from worker.state.batching import Batcher
 from worker.state.clock import StateClock
 from worker.state.database import Database, check_schema, migrate, open_database

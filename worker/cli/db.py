@@ -25,7 +25,8 @@ def upgrade(config: ConfigOption = DEFAULT_CONFIG) -> None:
 
     Those that run go on: a version's schema serves the version before it, too. Run it before the new workers start.
     """
-    migrate(load_settings(config / "worker.yaml").database.url.get_secret_value())
+    database = load_settings(config / "worker.yaml").database
+    migrate(database.url.get_secret_value(), database.connect_args())
     typer.echo("the schema is up to date", err=True)
 
 

@@ -13,7 +13,7 @@ from worker.kafka.clients import asking_kafka, connection
 from worker.kafka.scanning import partitions_of, scan
 from worker.kafka.topics import committed_offsets, open_admin
 from worker.records import Place, Record
-from worker.settings import KafkaSettings
+from worker.servers import KafkaSettings
 
 MOST_PARTITIONS = 200  # of a lane; more of them than processes are of no use
 

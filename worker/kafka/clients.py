@@ -1,22 +1,25 @@
 """How the client is set up, and why."""
 
 import asyncio
-import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
+from weakref import WeakSet
 
+import structlog
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.coordinator.assignors.roundrobin import RoundRobinPartitionAssignor
 from aiokafka.errors import KafkaError
 
-from worker.errors import BrokerUnavailable, is_cut_off
-from worker.settings import KafkaSettings
+from worker.errors import BrokerUnavailable, ConfigurationError, is_cut_off
+from worker.servers import KafkaSettings
 
 # Tansu polls instead of waking a waiting fetch: half of the longest wait is added to each record's way.
 EMBEDDED_FETCH_WAIT_MS, FETCH_WAIT_MS = 20, 100
+_running: "WeakSet[Any]" = WeakSet()  # clients that a process keeps, and that connect again by themselves
 REQUEST_TIMEOUT_MS = 15_000
+log = structlog.get_logger(__name__)
 
 
 def connection(settings: KafkaSettings) -> dict[str, Any]:
@@ -29,12 +32,12 @@ def connection(settings: KafkaSettings) -> dict[str, Any]:
         "metadata_max_age_ms": 60_000,
     }
     if "SSL" in settings.security_protocol:
-        options["ssl_context"] = ssl.create_default_context(cafile=settings.ca_file)
+        options["ssl_context"] = settings.tls()
     if "SASL" in settings.security_protocol:
         options |= {
             "sasl_mechanism": settings.sasl_mechanism,
             "sasl_plain_username": settings.username,
-            "sasl_plain_password": settings.password.get_secret_value() if settings.password else None,
+            "sasl_plain_password": settings.read_password(),
         }
     return options
 
@@ -46,7 +49,7 @@ def make_consumer(settings: KafkaSettings, group: str, *, drain_s: float, urgent
     Bytes in, bytes out: a deserializer that raises would leave the position where it is, for ever. One assignor:
     the client joins once per assignor, and the sticky one shares its state among all consumers of a process.
     """
-    return AIOKafkaConsumer(
+    consumer = AIOKafkaConsumer(
         **connection(settings),
         group_id=group,
         enable_auto_commit=False,
@@ -61,6 +64,8 @@ def make_consumer(settings: KafkaSettings, group: str, *, drain_s: float, urgent
         max_partition_fetch_bytes=1024 * 1024,
         fetch_max_bytes=8 * 1024 * 1024,
     )
+    _running.add(consumer)
+    return consumer
 
 
 def make_producer(settings: KafkaSettings) -> AIOKafkaProducer:
@@ -70,15 +75,39 @@ def make_producer(settings: KafkaSettings) -> AIOKafkaProducer:
     Plain, not idempotent: with idempotence one record that the broker refuses fails every later send to its partition.
     Ids absorb duplicates, and one batch in flight per partition keeps the order.
     """
-    return AIOKafkaProducer(
+    producer = AIOKafkaProducer(
         **connection(settings), acks="all", enable_idempotence=False, linger_ms=0, max_batch_size=256 * 1024
     )
+    _running.add(producer)
+    return producer
 
 
 def make_admin(settings: KafkaSettings) -> AIOKafkaAdminClient:
     """Return an admin client, not started."""
     options = connection(settings)
     return AIOKafkaAdminClient(**options)
+
+
+class PasswordFile:
+    """Gives running clients the password in a file when that has changed: they use it when they connect next."""
+
+    def __init__(self, settings: KafkaSettings) -> None:
+        self._settings = settings
+        self._used = settings.read_password()
+
+    async def look(self) -> None:
+        """Read the file; one that is away, or empty, changes nothing."""
+        try:
+            now = await asyncio.to_thread(self._settings.read_password)
+        except ConfigurationError as error:
+            log.warning("kafka.password_unreadable", error=str(error))
+            return
+        if now != self._used:
+            self._used = now
+            for client in list(_running):  # a consumer's is private, a producer's is not; it is read at each connection
+                inner = client.client if isinstance(client, AIOKafkaProducer) else client._client  # noqa: SLF001
+                inner._sasl_plain_password = now  # noqa: SLF001
+            log.info("kafka.password_renewed")
 
 
 @contextmanager

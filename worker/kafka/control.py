@@ -12,7 +12,7 @@ from worker.errors import BrokerUnavailable
 from worker.kafka.clients import asking_kafka, connection, part_from
 from worker.kafka.scanning import scan
 from worker.pausing import Pause, Pauses, read
-from worker.settings import KafkaSettings
+from worker.servers import KafkaSettings
 
 log = structlog.get_logger(__name__)
 POLL_MS, AGAIN_S, GOODBYE_S = 1_000, 2.0, 5.0

@@ -11,7 +11,7 @@ from worker.errors import BrokerUnavailable
 from worker.kafka.clients import asking_kafka
 from worker.kafka.standing import Standing
 from worker.kafka.topics import open_admin, topic_configs
-from worker.settings import KafkaSettings
+from worker.servers import KafkaSettings
 from worker.telemetry import metrics
 
 log = structlog.get_logger(__name__)

@@ -15,7 +15,7 @@ from worker.errors import BrokerUnavailable
 from worker.kafka.clients import asking_kafka, connection
 from worker.kafka.unreadable import as_record
 from worker.records import Place, Record
-from worker.settings import KafkaSettings
+from worker.servers import KafkaSettings
 
 log = structlog.get_logger(__name__)
 READ_S, POLL_MS, QUIET_POLLS = 20.0, 500, 60

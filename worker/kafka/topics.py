@@ -14,7 +14,8 @@ from tenacity import AsyncRetrying, retry_if_exception, stop_after_delay, wait_r
 from schemas.messages import Lane
 from worker.errors import BrokerUnavailable, ConfigurationError, Problem
 from worker.kafka.clients import asking_kafka, make_admin
-from worker.settings import KafkaSettings, Settings
+from worker.servers import KafkaSettings
+from worker.settings import Settings
 from worker.topics import Topics
 
 DAY_MS = 24 * 3600 * 1000

@@ -56,7 +56,7 @@ def load_configuration(folder: Path, **overrides: Any) -> Configuration:
     problems: list[Problem] = []
     content = content_hash(folder)
     settings = _try(problems, lambda: load_settings(folder / "worker.yaml", **overrides))
-    templates = _try(problems, lambda: load_templates(folder / "templates"))
+    templates = _try(problems, lambda: load_templates(templates_in(folder)))
     routes = folder / "routes.yaml"
     if templates is None:  # what can be said of the routes without them
         _try(problems, lambda: load_yaml(routes).parse(RoutesFile))
@@ -98,12 +98,21 @@ def load_in_need(folder: Path) -> Configuration:
         )  # fmt: skip
 
 
+def templates_in(folder: Path) -> Path:
+    """Return where the templates are: in the folder, or beside it, as in Kubernetes, where each is a volume of its own."""
+    inside, beside = folder / "templates", folder.parent / "templates"
+    return beside if not inside.is_dir() and beside.is_dir() else inside
+
+
 def content_hash(folder: Path) -> str:
     """Return the hash of every configuration file's name and bytes."""
     digest = sha256()
-    for path in sorted([*folder.glob("*.yaml"), *(folder / "templates").glob("*.yaml")]):
+    templates = templates_in(folder)
+    files = [*((path.name, path) for path in folder.glob("*.yaml")),
+             *((f"templates/{path.name}", path) for path in templates.glob("*.yaml"))]  # fmt: skip
+    for name, path in sorted(files):
         content = path.read_bytes()
-        digest.update(f"{path.relative_to(folder)}\x1f{len(content)}\x1f".encode() + content)
+        digest.update(f"{name}\x1f{len(content)}\x1f".encode() + content)
     return digest.hexdigest()[:12]
 
 

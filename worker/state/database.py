@@ -6,7 +6,7 @@ Every database error that leaves this folder is `StateUnavailable`, so that who 
 
 import asyncio
 import fcntl
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ from sqlalchemy.pool import AsyncAdaptedQueuePool
 
 from worker.errors import ConfigurationError, Problem, StateRefused, StateUnavailable, is_cut_off
 from worker.sealing import Pepper
-from worker.settings import DatabaseSettings
+from worker.servers import DatabaseSettings
 from worker.state.tables import facts
 
 # SQLSTATE classes of values that never fit: data exception, integrity constraint. A read-only server, a password that
@@ -208,6 +208,7 @@ def _engine(url: sa.URL, settings: DatabaseSettings, pool: int) -> AsyncEngine:
         connect_args={
             "command_timeout": settings.statement_timeout_s,
             "timeout": settings.statement_timeout_s,
+            **settings.connect_args(),
             "server_settings": {"application_name": "sms-worker", "synchronous_commit": "on", "jit": "off"},
         },
     )
@@ -243,7 +244,7 @@ def _one_process(url: sa.URL) -> Iterator[None]:
         yield
 
 
-def migrate(url: str) -> None:
+def migrate(url: str, connect_args: Mapping[str, Any] | None = None) -> None:
     """
     Bring the schema of *url* to this version; runs its own event loop, so call it before the worker's, or in a thread.
 
@@ -254,7 +255,7 @@ def migrate(url: str) -> None:
     if parsed.get_backend_name() == "sqlite" and parsed.database:
         Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
     with _translated():
-        command.upgrade(_alembic(url), "head")
+        command.upgrade(_alembic(url, connect_args), "head")
 
 
 async def check_schema(database: Database, url: str) -> None:
@@ -272,8 +273,8 @@ async def check_schema(database: Database, url: str) -> None:
         raise ConfigurationError([Problem("database", None, "schema", message)])
 
 
-def _alembic(url: str) -> AlembicConfig:
+def _alembic(url: str, connect_args: Mapping[str, Any] | None = None) -> AlembicConfig:
     config = AlembicConfig()
     config.set_main_option("script_location", str(MIGRATIONS))
-    config.attributes["url"] = url
+    config.attributes |= {"url": url, "connect_args": dict(connect_args or {})}
     return config

@@ -20,7 +20,9 @@ def _run(connection: Connection) -> None:
 
 
 async def _connect() -> None:
-    engine = create_async_engine(context.config.attributes["url"], poolclass=NullPool)
+    engine = create_async_engine(
+        context.config.attributes["url"], poolclass=NullPool, connect_args=context.config.attributes["connect_args"]
+    )
     async with engine.connect() as connection:
         await connection.run_sync(_run)
         await connection.commit()
