@@ -35,7 +35,7 @@ async def open_page(width: int = 1280, height: int = 900) -> AsyncIterator[Page]
             page.on("console", lambda told: errors.append(told.text) if told.type == "error" else None)
             page.on("pageerror", lambda error: errors.append(str(error)))
             yield page
-            assert errors == []
+            assert errors == [], errors
         finally:
             await browser.close()
 

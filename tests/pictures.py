@@ -1,7 +1,7 @@
 """
 The pictures of the docs, made anew: what a terminal, a browser and Prometheus show.
 
-    python -m tests.pictures [status report]            # needs Chromium
+    python -m tests.pictures [status report letters]            # needs Chromium
     uv run --with matplotlib python -m tests.pictures overview   # three minutes of a worker under load, a real Prometheus
 """
 
@@ -11,6 +11,7 @@ import io
 import re
 import tempfile
 import time
+from collections import Counter
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -22,9 +23,12 @@ from tests.acceptance.test_pages import a_month
 from tests.browser import open_page
 from tests.prometheus import open_prometheus
 from tests.world import open_world
+from worker.admin import views as admin
 from worker.cli.status import shown
 from worker.demo.broker import open_broker
 from worker.pausing import Pause
+from worker.records import Record
+from worker.replaying.letters import Letter
 from worker.report_page import page as report_page
 from worker.state.database import migrate
 from worker.state.presence import Process
@@ -71,6 +75,23 @@ async def status() -> None:
 
 async def report() -> None:
     await photograph("report.png", report_page(a_month("carts")).split("<h2>By campaign")[0], 1000)
+
+
+async def letters() -> None:
+    told = [
+        ("advertising", "transactional", "order.delivered", "order_delivered", "text", "a transactional text advertises: price_off"),
+        ("bad_data", "router", "order.shipped", "", "data.order_id", "String should have at least 1 character"),
+        ("text_too_long", "transactional", "order.shipped", "gift_shipped", "max_segments", "2 segments in UCS-2; max_segments is 1"),
+    ]  # fmt: skip
+    newest, counts = [], Counter()
+    for number, (reason, stage, kind, template, field, error) in enumerate(told * 3):
+        its = {"reason": reason, "stage": stage, "event-type": kind, "template": template, "field": field, "error": error,
+               "attempts": "1"}  # fmt: skip
+        headers = tuple((f"x-dlq-{name}", value.encode()) for name, value in its.items())
+        at = int((NOW - timedelta(minutes=41 - 4 * number)).timestamp() * 1000)
+        newest.append(Letter(Record(f"sms.{stage}.dlq", 0, number, at, None, b"", headers)))
+        counts[stage, reason, kind, template, field] += 1
+    await photograph("letters.png", admin.letters(counts, newest, {}), 1150)
 
 
 async def photograph(name: str, html: str, width: int) -> None:
@@ -141,8 +162,8 @@ def draw(answers, began: float) -> None:
 
 
 if __name__ == "__main__":
-    made = {"status": status, "report": report, "overview": overview}
+    made = {"status": status, "report": report, "letters": letters, "overview": overview}
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
-    parser.add_argument("which", nargs="*", choices=made, default=["status", "report"])
+    parser.add_argument("which", nargs="*", choices=made, default=["status", "report", "letters"])
     for which in parser.parse_args().which:
         asyncio.run(made[which]())

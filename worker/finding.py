@@ -7,10 +7,14 @@ from typing import Any
 
 import orjson
 
+from worker.auditing import audit_record
 from worker.kafka.scanning import scan
+from worker.messages import about, person_of
 from worker.policy.told import tell
 from worker.records import Place
 from worker.servers import KafkaSettings
+from worker.state.persons import Persons
+from worker.tools import Tools
 
 
 @dataclass
@@ -38,7 +42,7 @@ async def find_messages(
     subjects: Collection[str] = (),
     event_id: str | None = None,
     message_id: str | None = None,
-    about: str | None = None,
+    its_about: str | None = None,
 ) -> list[FoundMessage]:
     """
     Return what came of messages to *subjects*, of an event, or of one message, since some time, oldest first.
@@ -50,7 +54,7 @@ async def find_messages(
         subjects: Keyed hashes of references to one person.
         event_id: Of the domain event.
         message_id: As outcomes and logs name it.
-        about: Keyed hash of an order's, appointment's or cart's number.
+        its_about: Keyed hash of an order's, appointment's or cart's number.
 
     Raises:
         BrokerUnavailable: Kafka does not answer to the end.
@@ -58,7 +62,7 @@ async def find_messages(
     found: dict[str, FoundMessage] = {}
     async for time, told in _outcomes(settings, outcomes, since):
         theirs = told.get("recipient") in subjects or told["event"]["id"] == event_id
-        named = (message_id and told.get("message_id") == message_id) or (about and told.get("about") == about)
+        named = (message_id and told.get("message_id") == message_id) or (its_about and told.get("about") == its_about)
         if not (theirs or named):
             continue
         name = told.get("message_id") or told["event"]["id"]
@@ -68,6 +72,43 @@ async def find_messages(
         if step[1:] not in [one[1:] for one in its.steps] or told["outcome"] == "deferred":
             its.steps.append(step)
     return sorted(found.values(), key=lambda one: one.steps[0][0])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """
+    Whose messages, or which, are looked for; one of them is given.
+
+    Attributes:
+        phone: In E.164.
+        order: The number of an order, an appointment or a cart.
+    """
+
+    phone: str | None = None
+    contact: str | None = None
+    event_id: str | None = None
+    order: str | None = None
+    message_id: str | None = None
+
+
+async def find(tools: Tools, asked: Asked, since: datetime) -> list[FoundMessage]:
+    """
+    Return what came of the messages that are asked for, and write down that somebody looked.
+
+    Raises:
+        BrokerUnavailable: Kafka does not answer to the end.
+        StateUnavailable: The database does not answer.
+    """
+    subjects: list[str] = []
+    if asked.phone is not None:
+        subjects = await Persons(tools.database, tools.people).subjects(person_of(asked.phone, tools.pepper))
+    elif asked.contact is not None:
+        subjects = [tools.pepper.name("contact", asked.contact)]
+    its = about(asked.order, tools.pepper) if asked.order is not None else None
+    told = {"subject": subjects[0] if subjects else None, "event_id": asked.event_id, "message_id": asked.message_id}
+    await tools.sink.publish(audit_record(tools.topics, "find", since=since, about=its, **told))
+    settings = tools.configuration.settings.kafka
+    return await find_messages(settings, tools.topics.outcomes, since, subjects, asked.event_id, asked.message_id, its)
 
 
 async def find_places(settings: KafkaSettings, outcomes: str, since: datetime, message_id: str) -> list[Place]:

@@ -29,6 +29,10 @@ class Topics:
         """Events that could not be handled."""
         return f"{self.prefix}.router.dlq"
 
+    def dead_letters(self) -> list[str]:
+        """Every topic of dead letters."""
+        return [self.router_dead_letters, *map(self.lane_dead_letters, Lane)]
+
     @property
     def outcomes(self) -> str:
         """The results topic."""

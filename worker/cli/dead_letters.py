@@ -2,7 +2,6 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -18,11 +17,11 @@ from worker.cli.options import DEFAULT_CONFIG, ConfigOption, JsonOption
 from worker.cli.printing import console
 from worker.errors import DeadLetterReason
 from worker.explanations import ADVICE
-from worker.kafka.scanning import fetch_records
 from worker.people import NOBODY
 from worker.records import Place, Record
-from worker.replaying.judging import Judge, Judgement
+from worker.replaying.judging import Judgement
 from worker.replaying.letters import Letter, LetterFilter
+from worker.replaying.looking import COUNTED_BY, count_letters, judge_at, newest_letters
 from worker.replaying.putting_back import chosen_letters
 from worker.results import restore
 from worker.sealing import Erased
@@ -70,8 +69,8 @@ def histogram(
     config: ConfigOption = DEFAULT_CONFIG,
 ) -> None:
     """Count dead letters by stage, reason, event type and template, the most frequent first."""
-    names = ("stage", "reason", "event-type", "template", "field")
-    counts = asyncio.run(_counted(config, wanted, names, every=every))
+    names = COUNTED_BY
+    counts = asyncio.run(_counted(config, wanted, every=every))
     if as_json:
         rows = [{**dict(zip(names, key, strict=True)), "letters": count} for key, count in counts.most_common()]
         typer.echo(orjson.dumps(rows, option=orjson.OPT_INDENT_2))
@@ -129,39 +128,22 @@ def read_place(written: str) -> Place:
 
 
 async def _newest(config: Path, wanted: LetterFilter, limit: int, *, every: bool) -> list[Letter]:
-    """Return the newest letters in order, never holding more than twice as many."""
-    newest: list[Letter] = []
     async with open_tools(config) as tools:
-        async for letter in chosen_letters(tools, wanted, every=every):
-            newest.append(letter)
-            if len(newest) >= 2 * limit:
-                newest = sorted(newest, key=_age)[-limit:]
-    return sorted(newest, key=_age)[-limit:]
+        return await newest_letters(tools, wanted, limit, every=every)
 
 
-def _age(letter: Letter) -> int:
-    return letter.time_ms
-
-
-async def _counted(
-    config: Path, wanted: LetterFilter, names: Sequence[str], *, every: bool
-) -> Counter[tuple[str, ...]]:
-    counts: Counter[tuple[str, ...]] = Counter()
+async def _counted(config: Path, wanted: LetterFilter, *, every: bool) -> Counter[tuple[str, ...]]:
     async with open_tools(config) as tools:
-        async for letter in chosen_letters(tools, wanted, every=every):
-            counts[tuple(letter.headers.get(name, "") for name in names)] += 1
-    return counts
+        return await count_letters(tools, wanted, every=every)
 
 
 async def _show(place: Place, reveal: bool, config: Path) -> int:
     async with open_tools(config) as tools:
-        record = (await fetch_records(tools.configuration.settings.kafka, [place])).get(place)
-        if record is None:
+        judged = await judge_at(tools, place)
+        if judged is None:
             typer.echo(f"nothing is at {'/'.join(map(str, place))}; its topic may have dropped it", err=True)
             return 1
-        letter = Letter(record)
-        (judged,) = await Judge(tools).judge([letter])
-        _print_letter(letter, judged)
+        _print_letter(judged.letter, judged)
         if reveal:
             await tools.sink.publish(audit_record(tools.topics, "dead-letters.reveal", **place._asdict()))
             typer.echo(orjson.dumps(_original(judged.original), option=orjson.OPT_INDENT_2))

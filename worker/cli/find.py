@@ -8,14 +8,12 @@ import orjson
 import typer
 from rich.markup import escape
 
-from worker.auditing import audit_record
 from worker.cli.choosing import read_time
 from worker.cli.options import DEFAULT_CONFIG, ConfigOption, JsonOption
 from worker.cli.people import masked, read_phone
 from worker.cli.printing import console
-from worker.finding import FoundMessage, find_messages
-from worker.messages import about, person_of
-from worker.state.persons import Persons
+from worker.finding import Asked, FoundMessage
+from worker.finding import find as look_for
 from worker.tools import open_tools
 
 MONTH = timedelta(days=30)
@@ -49,19 +47,12 @@ def find(
     if number is not None and not as_json:
         console().print(f"[bold]{masked(number)}[/]")
 
+    phone = number.e164 if number is not None else None
+    asked = Asked(phone=phone, contact=contact, event_id=event_id, order=order, message_id=message_id)
+
     async def look() -> list[FoundMessage]:
         async with open_tools(config) as tools:
-            subjects: list[str] = []
-            if number is not None:
-                subjects = await Persons(tools.database, tools.people).subjects(person_of(number.e164, tools.pepper))
-            elif contact is not None:
-                subjects = [tools.pepper.name("contact", contact)]
-            its = about(order, tools.pepper) if order is not None else None
-            asked = {"subject": subjects[0] if subjects else None, "event_id": event_id, "message_id": message_id}
-            asked["about"] = its
-            await tools.sink.publish(audit_record(tools.topics, "find", since=start, **asked))
-            settings = tools.configuration.settings.kafka
-            return await find_messages(settings, tools.topics.outcomes, start, subjects, event_id, message_id, its)
+            return await look_for(tools, asked, start)
 
     found = asyncio.run(look())
     if as_json:

@@ -7,6 +7,7 @@ from rich.console import Console
 
 from worker import __version__
 from worker.cli import (
+    admin,
     backtest,
     cancel,
     check,
@@ -65,6 +66,7 @@ app.command("lint-text")(lint_text.lint_text)
 app.command()(retention.retention)
 app.command("send-test")(send_test.send_test)
 app.command()(sandbox.sandbox)
+app.command()(admin.admin)
 app.command("why-stuck")(why_stuck.why_stuck)
 app.command()(skip.skip)
 app.command()(status.status)

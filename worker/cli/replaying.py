@@ -14,7 +14,8 @@ from worker.cli.choosing import with_letter_filter
 from worker.cli.options import DEFAULT_CONFIG, ConfigOption
 from worker.cli.printing import console, progress
 from worker.replaying.letters import LetterFilter
-from worker.replaying.putting_back import REPLAYED, Figures, Run, Wish, chosen_letters, judged_letters, left_because
+from worker.replaying.looking import rehearse
+from worker.replaying.putting_back import Figures, Run, Wish, chosen_letters
 from worker.tools import open_tools
 
 CLOSED_AT_ONCE = 500
@@ -105,15 +106,7 @@ async def _rehearse(config: Path, wanted: LetterFilter, wish: Wish, figures: Fig
     async with open_tools(config) as tools:
         with progress() as shown:
             bar = shown.add_task("letters", total=None)
-            async for piece in judged_letters(tools, chosen_letters(tools, wanted)):
-                for judged in piece:
-                    if wish.most is not None and figures.became[REPLAYED] >= wish.most:
-                        return
-                    why_not = left_because(judged, wish)
-                    figures.note(judged, why_not or REPLAYED)
-                    if why_not is None:
-                        figures.count(judged, as_new=wish.as_new)
-                shown.update(bar, completed=figures.chosen)
+            await rehearse(tools, wanted, wish, figures, lambda count: shown.update(bar, completed=count))
 
 
 def _print_figures(figures: Figures, *, done: bool) -> None:
