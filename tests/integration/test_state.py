@@ -33,7 +33,7 @@ from worker.state.people import People
 from worker.state.projection import Projector
 from worker.policy.consent import Scope, SuppressedFor
 from worker.state.suppressing import Suppressing, SuppressionRow
-from worker.state.tables import consents, handled_letters, ledger, metadata, seen_events
+from worker.state.tables import OLDEST_SERVED, SERVES, consents, facts, handled_letters, ledger, metadata, seen_events
 from worker.state.upkeep import Upkeep
 from worker.state.waiting import SeenEvents
 
@@ -416,3 +416,69 @@ async def test_a_stop_never_replaces_a_complaint_and_a_list_without_times_change
 
     assert {(one.reason, one.at) for one in await suppressing.of("p-1")} == {("complaint", 10.0), ("stop", 20.0)}
     assert len(await suppressing.remove("p-1", Scope.MARKETING)) == 2
+
+
+async def at_revision(database: Database, revision: str, serves: str | None) -> None:
+    """As another version's migrations leave it."""
+    async with database.transaction() as connection:
+        await connection.execute(sa.text("UPDATE alembic_version SET version_num = :v"), {"v": revision})
+        await connection.execute(facts.delete().where(facts.c.name == SERVES))
+        if serves is not None:
+            await connection.execute(facts.insert().values(name=SERVES, value=serves))
+
+
+async def test_a_newer_schema_is_right_as_long_as_it_serves_this_version_too(database, database_url) -> None:
+    async with database.reading() as connection:
+        head = await connection.scalar(sa.text("SELECT version_num FROM alembic_version"))
+        told = await connection.scalar(sa.select(facts.c.value).where(facts.c.name == SERVES))
+    assert told == OLDEST_SERVED <= head
+    await check_schema(database, database_url)
+
+    await at_revision(database, "9999", head)
+    await check_schema(database, database_url)
+    await asyncio.to_thread(migrate, database_url)  # of the older worker: leaves it as it is
+    await check_schema(database, database_url)
+    for revision, serves, needs in (
+        ("9999", "9998", "upgrade the worker"), ("9999", None, "upgrade the worker"), ("0001", head, "db upgrade"),
+    ):  # fmt: skip
+        await at_revision(database, revision, serves)
+        with pytest.raises(ConfigurationError, match=needs):
+            await check_schema(database, database_url)
+
+
+@pytest.mark.postgres
+async def test_the_worker_of_before_works_on_while_and_after_the_next_one_s_schema_is_made(postgres) -> None:
+    """The tables as the last version left them, its statements meanwhile, and every index there at the end."""
+    url = postgres.new_database()
+    await asyncio.to_thread(migrate, url)
+    async with open_database(DatabaseSettings(url=url)) as database:
+        async with database.transaction() as connection:
+            for statement in ("DROP TABLE jobs", "DROP TABLE signs", "DROP INDEX ledger_open"):
+                await connection.execute(sa.text(statement))
+        await at_revision(database, "0011", None)
+        store = FenceStore(database, "old", 60)
+        await store.open_account("a")
+        async with database.transaction() as connection:
+            await connection.execute(sa.text("UPDATE accounts SET tokens = 1e6"))
+        stop, claimed = asyncio.Event(), 0
+
+        async def works() -> None:
+            nonlocal claimed
+            while not stop.is_set():
+                (reply,) = await store.pass_through("a", BIG, [ask(message_id(), person=PERSON)])
+                claimed += isinstance(reply, Claimed)
+
+        working = asyncio.create_task(works())
+        await asyncio.to_thread(migrate, url)
+        before = claimed
+        await asyncio.sleep(0.3)
+        stop.set()
+        await working
+        await check_schema(database, url)
+        async with database.reading() as connection:
+            valid = await connection.scalar(
+                sa.text("SELECT indisvalid FROM pg_index WHERE indexrelid = 'ledger_open'::regclass")
+            )
+
+    assert claimed > before > 0
+    assert valid is True

@@ -24,7 +24,7 @@ from sqlalchemy.pool import AsyncAdaptedQueuePool
 from worker.errors import ConfigurationError, Problem, StateRefused, StateUnavailable, is_cut_off
 from worker.sealing import Pepper
 from worker.servers import DatabaseSettings
-from worker.state.tables import facts
+from worker.state.tables import SERVES, facts
 
 # SQLSTATE classes of values that never fit: data exception, integrity constraint. A read-only server, a password that
 # was changed, a missing table: somebody will mend those, and until then everything holds. 23505: two writers met.
@@ -260,17 +260,20 @@ def migrate(url: str, connect_args: Mapping[str, Any] | None = None) -> None:
 
 async def check_schema(database: Database, url: str) -> None:
     """
-    Compare the schema with this version.
+    Compare the schema with this version. A newer one is right as long as it says that it serves this version, too.
 
     Raises:
-        ConfigurationError: It is older or newer.
+        ConfigurationError: It is older, or so new that it serves this version no more.
     """
     async with database.reading() as connection:
         found = await connection.run_sync(lambda sync: MigrationContext.configure(sync).get_current_revision())
-    wanted = ScriptDirectory.from_config(_alembic(url)).get_current_head()
-    if found != wanted:
-        message = f"the schema is at {found or 'nothing'}, this worker needs {wanted}; run `sms-worker db upgrade`"
-        raise ConfigurationError([Problem("database", None, "schema", message)])
+        serves = await connection.scalar(sa.select(facts.c.value).where(facts.c.name == SERVES)) if found else None
+    wanted = str(ScriptDirectory.from_config(_alembic(url)).get_current_head())
+    if found == wanted or (found is not None and found > wanted and serves is not None and serves <= wanted):
+        return
+    needs = "upgrade the worker" if found is not None and found > wanted else "run `sms-worker db upgrade`"
+    message = f"the schema is at {found or 'nothing'}, this worker needs {wanted}; {needs}"
+    raise ConfigurationError([Problem("database", None, "schema", message)])
 
 
 def _alembic(url: str, connect_args: Mapping[str, Any] | None = None) -> AlembicConfig:

@@ -5,6 +5,9 @@ from typing import Any
 import sqlalchemy as sa
 
 metadata = sa.MetaData()
+# Expand, then contract: a version's migrations only add, so that the version before it runs on while it is rolled out. Those
+# that take away come a version later, and raise this: the oldest revision whose worker can use the schema as it is now.
+SERVES, OLDEST_SERVED = "schema.serves", "0011"
 
 
 def _only(which: str) -> dict[str, Any]:

@@ -3,11 +3,12 @@
 import asyncio
 
 from alembic import context
+from alembic.runtime.migration import MigrationContext
 from sqlalchemy import Connection
 from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import NullPool
 
-from worker.state.tables import metadata
+from worker.state.tables import OLDEST_SERVED, SERVES, facts, metadata
 
 
 def _run(connection: Connection) -> None:
@@ -15,8 +16,14 @@ def _run(connection: Connection) -> None:
     if connection.dialect.name == "postgresql":  # two processes that start together take turns, until they hang up
         connection.exec_driver_sql("SELECT pg_advisory_lock(7360001)")
         connection.commit()
+    found = MigrationContext.configure(connection).get_current_revision() or ""
+    connection.commit()
+    if found > (context.script.get_current_head() or ""):
+        return  # a newer worker has been here; whether its schema serves this one is asked at the start
     with context.begin_transaction():
         context.run_migrations()
+        connection.execute(facts.delete().where(facts.c.name == SERVES))
+        connection.execute(facts.insert().values(name=SERVES, value=OLDEST_SERVED))
 
 
 async def _connect() -> None:
