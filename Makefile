@@ -60,9 +60,9 @@ kafka: install  ## run a one-node Apache Kafka on 127.0.0.1:9092 until Ctrl-C (n
 
 lock: install  ## write the lock files anew from pyproject.toml
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header \
-		--extra demo --extra dev --output-file requirements.lock pyproject.toml
+		--extra demo --extra dev --extra tracing --output-file requirements.lock pyproject.toml
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header \
-		--constraint requirements.lock --output-file requirements-runtime.lock pyproject.toml
+		--constraint requirements.lock --extra tracing --output-file requirements-runtime.lock pyproject.toml
 
 clean:  ## remove .venv, data and caches
 	rm -rf .venv .data build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache bench-results

@@ -8,6 +8,7 @@ offsets are committed when the broker has all of it. Contact and consent events 
 """
 
 import asyncio
+import time
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from typing import Protocol
@@ -29,6 +30,7 @@ from worker.routing.table import nearest
 from worker.sealing import Pepper
 from worker.slices import Slice
 from worker.telemetry import metrics
+from worker.telemetry.tracing import spans
 from worker.topics import Topics
 
 log = structlog.get_logger(__name__)
@@ -133,7 +135,10 @@ class Router:
     async def _decide(self, piece: Sequence[Read], known: Mapping[str, Known]) -> list[tuple[Read, Decision]]:
         decided, its = list[tuple[Read, Decision]](), Slice()
         for read in piece:
+            began_ns = time.time_ns() if spans().on else 0
             decided.append((read, self._deciding.decide(read, known)))
+            if began_ns:
+                _trace("route", read, began_ns)
             await its.breathe()
         return decided
 
@@ -142,7 +147,10 @@ class Router:
         piece, size, its = list[Read](), 0, Slice()
         for record in records:
             await its.breathe()
+            began_ns = time.time_ns() if spans().on else 0
             read = Read(record, error) if (error := self._skipped(record)) else self._deciding.read(record)
+            if began_ns:
+                _trace("decode", read, began_ns)
             piece.append(read)
             size += 1 + len(read.targets)
             if size >= PIECE:
@@ -233,3 +241,10 @@ class Router:
     def _count(self, became: str) -> None:
         metrics.child(metrics.RECORDS_READ, self._intake).inc()
         metrics.child(metrics.RECORDS, self._intake, became).inc()
+
+
+def _trace(name: str, read: Read, began_ns: int) -> None:
+    """Note a span of an event whose emitter traces it."""
+    if not isinstance(read.event, BadEvent):
+        about = {"messaging.system": "kafka", "sms.event_type": read.event.type, **read.record.place._asdict()}
+        spans().past(read.event.traceparent, name, began_ns, about)

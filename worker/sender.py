@@ -30,6 +30,7 @@ from worker.progress import Step, at, traced
 from worker.records import Outgoing, Place, Record
 from worker.results import Facts, Outcomes
 from worker.telemetry import metrics
+from worker.telemetry.tracing import spans
 
 log = structlog.get_logger(__name__)
 # Of a template and an account: a message that was suppressed, or expired, or waits, says neither good nor bad of them.
@@ -95,7 +96,9 @@ class Sender:
         try:
             message = read_message(record)
             trace_id = traced(message.traceparent)
-            payload = await self._deliver(message, record.place, trace_id)
+            about = {"messaging.system": "kafka", "sms.message_id": message.id, "sms.template": message.template}
+            with spans().below(message.traceparent, f"deliver {message.lane}", {**about, **record.place._asdict()}):
+                payload = await self._deliver(message, record.place, trace_id)
             kind = await self._publish(message, payload)
             if kind in SAYS_THAT_ALL_IS_WELL:
                 await self._note(message, None)
@@ -117,12 +120,14 @@ class Sender:
 
     async def _deliver(self, message: Message, origin: Place, trace_id: str | None) -> bytes:
         at(Step.LOOKUP)
-        found = await self._lookup.find(message)
+        with spans().span("look up"):
+            found = await self._lookup.find(message)
         if found.entry and found.entry.is_settled and found.entry.fingerprint == message.event.fingerprint:
             return found.entry.outcome or b""
         checking = self._checking
         message = checking.timed(message, found.known)
-        checked = checking.check(message, found.known, self._clock.now())
+        with spans().span("check"):
+            checked = checking.check(message, found.known, self._clock.now())
         plan = self._plan(message, checking, checked, origin, trace_id)
         return await self._handovers[message.category].deliver(plan)
 

@@ -162,6 +162,19 @@ class WebSettings(Config):
     port: int = Field(default=9464, ge=0, le=65535)
 
 
+class TracingSettings(Config):
+    """
+    Where spans go, with `sms-worker[tracing]`.
+
+    Attributes:
+        endpoint: OTLP over HTTP: `http://collector:4318/v1/traces`. None makes no spans.
+        share: Of the traces that events' emitters sampled.
+    """
+
+    endpoint: str | None = Field(default=None, pattern="^https?://")
+    share: float = Field(default=1.0, ge=0, le=1)
+
+
 class Settings(BaseSettings):
     """
     Everything that an installation sets, from `worker.yaml` and from the environment, which wins.
@@ -197,6 +210,7 @@ class Settings(BaseSettings):
         description="Scopes that are paused, one a line (`lane:marketing`); `paused` in the data folder unless said.",
     )
     web: WebSettings = WebSettings()
+    tracing: TracingSettings = TracingSettings()
     watchdog: WatchdogSettings = WatchdogSettings()
     drain_s: float = Field(default=20, gt=0, description="How long SIGTERM waits for what is under way.")
     start_patience_s: float = Field(

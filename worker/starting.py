@@ -17,6 +17,7 @@ from worker.errors import TransientError, leaves
 from worker.kafka.topics import require_topics
 from worker.lifecycle import done_before
 from worker.routing.loading import Configuration
+from worker.telemetry.tracing import open_tracing
 
 log = structlog.get_logger(__name__)
 
@@ -48,10 +49,16 @@ async def run_worker(configuration: Configuration, duties: Duties, stop: asyncio
 async def _once(configuration: Configuration, duties: Duties, stop: asyncio.Event, began: asyncio.Event) -> None:
     opened = asyncio.Event()
 
+    settings = configuration.settings
+
     async def work() -> None:
         for topic in await require_topics(configuration.settings):
             log.warning("kafka.input_topic_missing", topic=topic)
-        async with open_worker(configuration, duties) as worker:
+        its = settings.tracing
+        async with (
+            open_tracing(its.endpoint, settings.deployment, its.share),
+            open_worker(configuration, duties) as worker,
+        ):
             opened.set()  # from here on the worker itself looks at *stop*
             await worker.run(stop, began)
 

@@ -27,6 +27,7 @@ from worker.errors import DeadLetterReason, PermanentError
 from worker.policy.verdicts import Defer, Reason, Verdict
 from worker.progress import Step, at
 from worker.telemetry import metrics
+from worker.telemetry.tracing import spans
 
 log = structlog.get_logger(__name__)
 UNDER_WAY_S, FIRST_BUSY_S = 0.05, 0.1
@@ -202,7 +203,8 @@ class Handover:
             limits=plan.limits,
         )
         at(Step.FENCE)
-        reply = await self._queue.ask(ask)
+        with spans().span("fence"):
+            reply = await self._queue.ask(ask)
         metrics.child(metrics.FENCE_WAIT_S, plan.lane).observe(self._clock.monotonic() - began)
         return reply
 
@@ -226,7 +228,8 @@ class Handover:
         concurrency = self._queue.concurrency
         mark, submitted = concurrency.begun, None
         try:
-            submitted = await self._attempts.submit(plan.message_id, claimed, sms)
+            with spans().span("submit"):
+                submitted = await self._attempts.submit(plan.message_id, claimed, sms)
         finally:
             concurrency.end(mark, submitted)
             self._queue.wake()

@@ -21,6 +21,7 @@ from worker.delivery.accounts import Account
 from worker.delivery.ledger import Answer
 from worker.delivery.verdicts import Line, ProviderReason, Sms, Submitted
 from worker.errors import DeadLetterReason, LookUpFailed
+from worker.telemetry.tracing import spans
 
 Credentials = tuple[str, SecretStr]  # login and key
 MAX_ANSWER_BYTES, MAX_LINES_BYTES = 64 * 1024, 1024 * 1024
@@ -101,7 +102,7 @@ class Octopush:
             }
         )
         try:
-            async with self._session.post(self._url, data=body, headers=self._headers) as response:
+            async with self._session.post(self._url, data=body, headers=_with_trace(self._headers)) as response:
                 return classify(response.status, response.headers, await _read(response))
         except aiohttp.ClientConnectorError as error:
             return _not_connected(error)
@@ -265,3 +266,9 @@ async def _session(account: Account, deadline_s: float) -> AsyncIterator[aiohttp
         headers=headers, timeout=timeout, connector=connector, auto_decompress=True
     ) as session:
         yield session
+
+
+def _with_trace(headers: Mapping[str, str]) -> Mapping[str, str]:
+    """Return *headers*, with the trace that the request belongs to, if there is one."""
+    traceparent = spans().traceparent()
+    return {**headers, "traceparent": traceparent} if traceparent else headers
