@@ -10,12 +10,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import aiohttp
 import pytest
 
 from tests import builders
 from tests.conftest import REAL_SERVERS
 from tests.unit.test_configuration import change
-from tests.world import CREDENTIALS, open_world, terminal
+from tests.world import CREDENTIALS, World, open_world, terminal
 from worker.demo.broker import free_port
 from worker.demo.processes import open_process
 from worker.sandbox.provider import Behaviour, SandboxProvider
@@ -25,16 +26,31 @@ from worker.state.database import migrate
 COMMAND = [sys.executable, "-m", "worker"]
 
 
-async def test_sigterm_finishes_what_is_under_way_and_exits_0(servers, tmp_path) -> None:
+async def answers(world: World, page: str) -> int | None:
+    """The status of a health page; None if nobody listens any more."""
+    async with aiohttp.ClientSession() as session:
+        try:
+            async with session.get(f"http://127.0.0.1:{world.port()}/{page}") as response:
+                return response.status
+        except aiohttp.ClientConnectorError:
+            return None
+
+
+async def test_a_pods_life_start_ready_sigterm_under_load_gone_loses_nothing(servers, tmp_path) -> None:
     async with open_world(tmp_path, **servers, behaviour=Behaviour(latency_ms=300)) as world:
         await world.people(2)
         async with world.process() as process:
+            assert await answers(world, "healthz") == 200
+            async with asyncio.timeout(30):
+                while await answers(world, "readyz") != 200:  # until each of its consumers has its partitions
+                    await asyncio.sleep(0.1)
             for _ in range(40):
                 await world.publish("order.shipped")
             while not world.provider.requests:
                 await asyncio.sleep(0.01)
             process.terminate()
             assert await asyncio.wait_for(process.wait(), 25) == 0
+            assert await answers(world, "healthz") is None
         async with world.process():
             outcomes = await world.outcomes(40)
 
