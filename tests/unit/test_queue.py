@@ -36,8 +36,8 @@ class Fences:
 async def running():
     tasks = []
 
-    def start(fences: Fences, clock=None) -> FenceQueue:
-        queue = FenceQueue("account", account(), fences, clock or SystemClock())
+    def start(fences: Fences, clock=None, is_paused=lambda _: False) -> FenceQueue:
+        queue = FenceQueue("account", account(), fences, clock or SystemClock(), is_paused)
         tasks.append(asyncio.create_task(queue.run()))
         return queue
 
@@ -185,3 +185,27 @@ async def test_at_the_end_whoever_is_answered_last_has_its_claim_too(running) ->
     answers = await asyncio.gather(*(one(f"m-{n}") for n in range(90)), return_exceptions=True)
 
     assert all(isinstance(answer, Claimed) for answer in answers)
+
+
+async def test_what_is_paused_waits_others_pass_and_resuming_begins_with_one_request(running) -> None:
+    paused, fences = {Lane.MARKETING}, Fences()
+    queue = running(fences, is_paused=paused.__contains__)
+    offers = [asyncio.create_task(queue.ask(ask(f"offer-{n}", lane=Lane.MARKETING))) for n in range(5)]
+    await queue.ask(ask("code", lane=Lane.URGENT))
+    await asyncio.sleep(0.3)
+    before, waits_for = list(fences.batches), queue.waits_for
+    paused.clear()
+    queue.resume()
+    await asyncio.sleep(0.3)
+    begun = [one for one in offers if one.done()]
+
+    assert before == [["code"]]
+    assert waits_for == "paused"
+    assert begun == []  # the code's request still runs, and there is room for one
+    assert queue.concurrency.limit == 1
+    queue.concurrency.end(0, None)
+    queue.wake()
+    await asyncio.sleep(0.1)
+    assert sum(one.done() for one in offers) == 1
+    for one in offers:
+        one.cancel()
