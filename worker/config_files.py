@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta, tzinfo
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
@@ -24,6 +24,21 @@ def parse_duration(value: object) -> object:
     """Return `45m` as a duration; anything else as it is, for pydantic to read (ISO 8601: PT45M)."""
     found = re.fullmatch(r"(\d+)\s*([smhdw])", value.strip()) if isinstance(value, str) else None
     return timedelta(**{UNITS[found[2]]: int(found[1])}) if found else value
+
+
+def parse_moment(written: str, zone: tzinfo = UTC) -> datetime:
+    """
+    Return `2h` as two hours ago, or an ISO 8601 time, of *zone* where it says none.
+
+    Raises:
+        ValueError: It is neither.
+    """
+    ago = parse_duration(written)
+    try:
+        time = datetime.now(UTC) - ago if isinstance(ago, timedelta) else datetime.fromisoformat(written)
+    except OverflowError as error:
+        raise ValueError(written) from error
+    return time if time.tzinfo else time.replace(tzinfo=zone)
 
 
 Duration = Annotated[timedelta, BeforeValidator(parse_duration), Field(gt=timedelta(0), le=LONGEST)]

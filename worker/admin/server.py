@@ -9,7 +9,7 @@ from aiohttp import web
 
 from worker.admin import views
 from worker.admin.entering import Entering, is_ours
-from worker.config_files import parse_duration
+from worker.config_files import parse_moment
 from worker.errors import ConfigurationError, Problem, TransientError
 from worker.finding import Asked, find
 from worker.policy.number import Number, parse_number
@@ -148,14 +148,10 @@ def _wanted(request: web.Request) -> tuple[LetterFilter, dict[str, str]]:
 
 
 def _time(written: str) -> datetime:
-    ago = parse_duration(written)
-    if isinstance(ago, timedelta):
-        return datetime.now(UTC) - ago
     try:
-        time = datetime.fromisoformat(written)
+        return parse_moment(written)
     except ValueError:
         raise web.HTTPBadRequest(text="since: write 2h, 3d, or 2026-11-23T08:00Z") from None
-    return time if time.tzinfo else time.replace(tzinfo=UTC)
 
 
 def _page(text: str, status: int = 200) -> web.Response:

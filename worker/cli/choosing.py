@@ -2,14 +2,14 @@
 
 import inspect
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta, tzinfo
+from datetime import UTC, datetime, tzinfo
 from functools import wraps
 from typing import Annotated, Any
 
 import typer
 
 from schemas.messages import Lane
-from worker.config_files import parse_duration
+from worker.config_files import parse_moment
 from worker.errors import DeadLetterReason
 from worker.replaying.letters import ROUTER_STAGE, LetterFilter
 from worker.routing.table import nearest
@@ -66,11 +66,7 @@ def read_time(written: str | None, name: str, zone: tzinfo = UTC) -> datetime | 
     """
     if written is None:
         return None
-    ago = parse_duration(written)
-    if isinstance(ago, timedelta):
-        return datetime.now(UTC) - ago
     try:
-        time = datetime.fromisoformat(written)
+        return parse_moment(written, zone)
     except ValueError:
         raise typer.BadParameter(f"found {written!r}; {_TIME}", param_hint=f"--{name}") from None
-    return time if time.tzinfo else time.replace(tzinfo=zone)
