@@ -14,10 +14,10 @@ from schemas.messages import Lane
 from worker import __version__
 from worker.clock import Clock, SystemClock
 from worker.errors import StateRefused, StateUnavailable, Stuck
-from worker.kafka.keyed import KeyedRunner
 from worker.kafka.retaining import Retaining
 from worker.kafka.source import Source
 from worker.lifecycle import done_before
+from worker.observing import Observer
 from worker.overseeing import Overseer
 from worker.parts.routing import open_router
 from worker.parts.sending import open_senders
@@ -82,6 +82,7 @@ class Worker:
         self._database_answers = True
         self._clock = shared.clock
         self.overseer = Overseer(shared, stage, lambda: self._database_answers)
+        self.observer = Observer(stage, self.overseer, self._retaining, lambda: self._database_answers)
         self._operations, self._reloading = shared.operations, shared.reloading
         presence = Presence(shared.database)
         told = _in_words(duties)
@@ -221,22 +222,6 @@ class Worker:
         written = not any(sink.held for sink in stage.sinks.values())
         return {**parts, "database": self._database_answers, "kafka_writes": written}
 
-    def observe(self) -> None:
-        """Set the gauges that are looked up rather than counted."""
-        metrics.TASKS.set(len(asyncio.all_tasks()))
-        metrics.DATABASE_UP.set(self._database_answers)
-        for name, runner in self._stage.runners.items():
-            self._retaining.observe(name, runner.source.standing)
-            metrics.child(metrics.REBALANCES, name).set(runner.source.rebalances)
-            metrics.child(metrics.OLDEST_S, name).set(self.overseer.oldest_s(name))
-            if isinstance(runner, KeyedRunner):
-                metrics.child(metrics.MESSAGES_IN_FLIGHT, name).set(runner.in_flight)
-        for queue in self._stage.queues:
-            metrics.child(metrics.FENCE_QUEUE, queue.name).set(len(queue))
-            metrics.child(metrics.CONCURRENCY_LIMIT, queue.name).set(queue.concurrency.limit)
-        for name, sink in self._stage.sinks.items():
-            metrics.child(metrics.HELD_WRITES, name).set(sink.held)
-
 
 def _in_words(duties: Duties) -> str:
     lanes = "" if set(duties.lanes) == set(Lane) else f" of {', '.join(duties.lanes)}"
@@ -275,7 +260,9 @@ async def open_worker(
             await open_router(shared, stage, duties.intakes, stack)
         worker = Worker(shared, stage, duties)
         worker.port = await stack.enter_async_context(
-            open_web(settings.web, worker.readiness, worker.observe, worker.overseer.why, shared.reloading.details)
+            open_web(
+                settings.web, worker.readiness, worker.observer.observe, worker.overseer.why, shared.reloading.details
+            )
         )
         metrics.child(metrics.INFO, __version__, settings.deployment).set(1)
         yield worker

@@ -33,8 +33,8 @@ def parse_moment(written: str, zone: tzinfo = UTC) -> datetime:
     Raises:
         ValueError: It is neither.
     """
-    ago = parse_duration(written)
     try:
+        ago = parse_duration(written)
         time = datetime.now(UTC) - ago if isinstance(ago, timedelta) else datetime.fromisoformat(written)
     except OverflowError as error:
         raise ValueError(written) from error

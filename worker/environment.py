@@ -39,6 +39,9 @@ def _place(file: YamlFile, place: tuple[str | int, ...], message: str) -> Proble
     return Problem("environment", None, f"{variable} ({name_of(place)})", message)
 
 
+PRODUCTION_COPIES = 3
+
+
 def _production_problems(settings: Settings, file: YamlFile) -> list[Problem]:
     problems = []
     if settings.secret_files.key_ring is None:
@@ -47,6 +50,11 @@ def _production_problems(settings: Settings, file: YamlFile) -> list[Problem]:
         problems.append(file.problem(("secret_files", "pepper"), "production needs the path of a pepper"))
     if settings.database.url.get_secret_value().startswith("sqlite"):
         problems.append(file.problem(("database", "url"), "found SQLite; production needs postgresql+asyncpg://"))
+    if settings.kafka.replication < PRODUCTION_COPIES:
+        told = (
+            f"found {settings.kafka.replication}; production needs {PRODUCTION_COPIES}, or a broker's loss loses topics"
+        )
+        problems.append(file.problem(("kafka", "replication"), told))
     if settings.kafka.embedded:
         problems.append(file.problem(("kafka", "embedded"), "the embedded broker loses its data when it stops"))
     return problems

@@ -78,6 +78,10 @@ class LookUpFailed(TransientError):
     """A provider does not say what is known of numbers."""
 
 
+class CheckAgain(TransientError):
+    """The rules have changed while a message waited; nothing is with the provider, and it is checked anew."""
+
+
 class Stopping(TransientError):
     """The process is ending."""
 

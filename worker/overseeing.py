@@ -72,12 +72,22 @@ class Overseer:
             lag=0 if unfinished else sum(map(source.standing.unread, source.assignments())),
             idle_s=now - source.last_record_at,
             unmoved_s=now - max(_moved(oldest), runner.finished_at if _only_waits(oldest) else 0.0) if oldest else 0.0,
-            throttled=oldest is not None and oldest.step in (Step.FENCE, Step.QUEUED) and bool(waits & ACCOUNT_WAITS),
+            throttled=oldest is not None
+            and oldest.step in (Step.FENCE, Step.QUEUED)
+            and (bool(waits & ACCOUNT_WAITS) or self._is_paused(name)),
             paused=source.paused,
             silent=not source.standing.broker_answers(),
             away=held or "state" in waits or not self._database_answers(),
             refused_s=now - source.refused_since if source.refused_since is not None else 0.0,
         )
+
+    def _is_paused(self, name: str) -> bool:
+        """Return whether an operator paused a sender's lane, its account or a route: then it stands still as it should."""
+        paused, queue = self._shared.pauses.paused, self._stage.queue_of.get(name)
+        if not paused or queue is None:
+            return False
+        scopes = {f"lane:{name.removeprefix('sender-')}", f"account:{queue.name}"}
+        return not scopes.isdisjoint(paused) or any(scope.startswith("route:") for scope in paused)
 
     def why(self) -> list[dict[str, Any]]:
         """Return, for each partition, its oldest unfinished record, where that is, since when, and what it waits for."""

@@ -18,6 +18,7 @@ NOT_SENT = (
     OutcomeKind.SUPPRESSED, OutcomeKind.SUPERSEDED, OutcomeKind.EXPIRED, OutcomeKind.REJECTED, OutcomeKind.UNKNOWN,
     OutcomeKind.DEAD_LETTERED,
 )  # fmt: skip
+ENDS = frozenset({*NOT_SENT, OutcomeKind.ACCEPTED})
 LATER = ("delivered", "undelivered", "clicked", "converted")  # what providers and links tell afterwards, where they do
 GROUPS = ("campaign", "route", "category", "template", "country", "account")
 # An outcome is published again after a crash at the most: soon after, and with the same id. So many are remembered.
@@ -53,6 +54,11 @@ class Line:
     def share(self, part: int) -> float | None:
         """Return *part* of what was sent; None where nothing was."""
         return part / self.sent if self.sent else None
+
+    def take_back(self, data: dict[str, Any]) -> None:
+        """Count a dead letter no more: it was put back, and ended otherwise."""
+        self.ended[data["outcome"]] -= 1
+        self.why[data.get("reason") or data["outcome"]] -= 1
 
     def add(self, data: dict[str, Any]) -> None:
         """Count one outcome."""
@@ -118,20 +124,24 @@ async def make_report(
     Raises:
         BrokerUnavailable: Kafka does not answer to the end.
     """
-    report = Report(since, until, tuple(by))
+    report, stopped = Report(since, until, tuple(by)), OrderedDict[str, tuple[dict[str, Any], tuple[Line, ...]]]()
     async for envelope in _once(scan(settings, [outcomes], since, tell_total=tell_total), look):
         at, data = datetime.fromisoformat(envelope["time"]), envelope["data"]
         if not since <= at < until or data.get("message_id") is None or data["outcome"] == OutcomeKind.DEFERRED:
             continue
         if campaign is not None and data.get("campaign") != campaign:
             continue
-        group = tuple(str(data.get(name) or "") for name in by)
-        for line in (
-            report.total,
-            report.lines.setdefault(group, Line()),
-            report.days.setdefault(at.astimezone(zone).date(), Line()),
-        ):
+        group, day = tuple(str(data.get(name) or "") for name in by), at.astimezone(zone).date()
+        lines = (report.total, report.lines.setdefault(group, Line()), report.days.setdefault(day, Line()))
+        before, counted_in = stopped.pop(data["message_id"], (None, ()))
+        for line in counted_in if before is not None and data["outcome"] in ENDS else ():
+            line.take_back(before or {})
+        for line in lines:
             line.add(data)
+        if data["outcome"] == OutcomeKind.DEAD_LETTERED:
+            stopped[data["message_id"]] = data, lines
+            if len(stopped) > REMEMBERED:
+                stopped.popitem(last=False)
     return report
 
 

@@ -20,7 +20,7 @@ from worker.clock import Clock
 from worker.delivery.deferrals import Deferral
 from worker.delivery.handover import FIRST_WAIT_S, LONGEST_WAIT_S, Handover, Plan
 from worker.delivery.verdicts import Sms, Submitted
-from worker.errors import DeadLetterReason, PermanentError, TransientError
+from worker.errors import CheckAgain, DeadLetterReason, PermanentError, TransientError
 from worker.floods import Floods
 from worker.messages import deferred, read_message, written
 from worker.people import Found
@@ -87,8 +87,14 @@ class Sender:
         self._clock = clock
 
     def adopt(self, checking: Checking) -> None:
-        """Check by other rules from now on; what is under way ends by those it began with."""
+        """Check by other rules from now on, what waits for the fence, too; what is with the provider ends as it began."""
         self._checking = checking
+        self.check_again()
+
+    def check_again(self) -> None:
+        """Let whatever waits for the fence be checked anew."""
+        for handover in self._handovers.values():
+            handover.check_again()
 
     async def handle(self, record: Record) -> None:
         """Deal with one record of a lane; return when what came of it is durable. `Stopping` leaves it unfinished."""
@@ -119,6 +125,13 @@ class Sender:
             await self._floods.note(message, self._handovers[message.category].account, code)
 
     async def _deliver(self, message: Message, origin: Place, trace_id: str | None) -> bytes:
+        while True:
+            try:
+                return await self._once(message, origin, trace_id)
+            except CheckAgain:
+                continue
+
+    async def _once(self, message: Message, origin: Place, trace_id: str | None) -> bytes:
         at(Step.LOOKUP)
         with spans().span("look up"):
             found = await self._lookup.find(message)

@@ -10,6 +10,18 @@ from pydantic import Field, SecretStr
 from worker.config_files import Config
 from worker.errors import ConfigurationError, Problem
 
+_last: dict[Path, str] = {}
+
+
+def read_password_again(path: Path, field: str) -> str:
+    """Return the password in *path*; what it was last, if the file is away for a moment, or empty."""
+    try:
+        _last[path] = read_password(path, field)
+    except ConfigurationError:
+        if path not in _last:
+            raise
+    return _last[path]
+
 
 def read_password(path: Path, field: str) -> str:
     """
@@ -72,7 +84,7 @@ class KafkaSettings(Config):
             ConfigurationError: Its file cannot be read.
         """
         if self.password_file is not None:
-            return read_password(self.password_file, "kafka.password_file")
+            return read_password_again(self.password_file, "kafka.password_file")
         return self.password.get_secret_value() if self.password else None
 
     def tls(self) -> ssl.SSLContext:
@@ -119,7 +131,7 @@ class DatabaseSettings(Config):
         """
         options: dict[str, Any] = {}
         if (path := self.password_file) is not None:
-            read: Callable[[], str] = lambda: read_password(path, "database.password_file")  # noqa: E731
+            read: Callable[[], str] = lambda: read_password_again(path, "database.password_file")  # noqa: E731
             options["password"] = read
         if self.ca_file is not None:
             try:

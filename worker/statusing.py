@@ -140,11 +140,11 @@ class Statusing:
     async def _letters(self) -> dict[str, int]:
         topics = self._tools.topics
         stages = {"router": topics.router_dead_letters, **{lane.value: topics.lane_dead_letters(lane) for lane in Lane}}
-        handled = await self._tools.operating.count_handled()
-        return {
-            stage: max(0, (await self._backlog.look(None, [topic])).kept - handled.get(topic, 0))
-            for stage, topic in stages.items()
-        }
+        left: dict[str, int] = {}
+        for stage, topic in stages.items():
+            there = await self._backlog.look(None, [topic])
+            left[stage] = max(0, there.kept - await self._tools.operating.count_handled(there.starts))
+        return left
 
 
 @asynccontextmanager

@@ -4,13 +4,14 @@ import asyncio
 import json
 import re
 
+import aiohttp
+
 from deploy.grafana.build import load
 from tests.conftest import REAL_SERVERS
 from tests.prometheus import open_alertmanager, open_pager, open_prometheus
 from tests.world import World, open_world
 from worker.telemetry.catalogue import ENTRIES
 
-pytestmark = REAL_SERVERS
 PEOPLE = 20
 
 
@@ -25,6 +26,7 @@ async def some_of_everything(world: World, round_: int) -> None:
     await world.publish("consent.revoked", {"contact_id": f"c-{round_ % PEOPLE}"})
 
 
+@REAL_SERVERS
 async def test_every_panel_answers_on_a_worker_under_load_or_is_quiet_in_health(servers, tmp_path) -> None:
     accounts = {"price_per_segment": 0.05}
     async with open_world(tmp_path, **servers, accounts=accounts) as world:
@@ -62,6 +64,7 @@ async def test_every_panel_answers_on_a_worker_under_load_or_is_quiet_in_health(
     }  # fmt: skip
 
 
+@REAL_SERVERS
 async def test_a_provider_that_fails_pages_once_at_the_webhook_and_the_page_resolves(servers, tmp_path) -> None:
     async with open_world(tmp_path, **servers) as world, open_pager() as (pager, hook):
         await world.people(PEOPLE)
@@ -86,3 +89,36 @@ async def test_a_provider_that_fails_pages_once_at_the_webhook_and_the_page_reso
     assert {name for receiver, status, name, _ in heard if (receiver, status) == ("pages", "firing")} == {
         "SmsAccountHeld"
     }
+
+
+async def test_a_held_marketing_account_silences_its_own_lane_and_no_page_for_login_codes(tmp_path) -> None:
+    def alert(name: str, **labels: str) -> dict:
+        return {"labels": {"alertname": name, "service": "sms-worker", "severity": "page", **labels}}
+
+    told = [
+        alert("SmsAccountHeld", account="octopush-marketing"), alert("SmsMarketingLate", source="sender-marketing"),
+        alert("SmsUrgentSlow"), alert("SmsLaneLate", source="sender-urgent"), alert("SmsAvailabilityBurnsFast"),
+        alert("SmsFailuresHigh", account="octopush-marketing"), alert("SmsFailuresHigh", account="octopush-transactional"),
+    ]  # fmt: skip
+    async with open_pager() as (_, hook), open_alertmanager(tmp_path / "alertmanager", hook) as address:
+        async with aiohttp.ClientSession() as session:
+            await session.post(f"http://{address}/api/v2/alerts", json=told)
+            await asyncio.sleep(3)
+            first = await (await session.get(f"http://{address}/api/v2/alerts")).json()
+            await session.post(
+                f"http://{address}/api/v2/alerts", json=[alert("SmsAccountHeld", account="octopush-transactional")]
+            )
+            await asyncio.sleep(3)
+            then = await (await session.get(f"http://{address}/api/v2/alerts")).json()
+
+    def silenced(alerts: list[dict]) -> set[tuple[str, str]]:
+        return {
+            (one["labels"]["alertname"], one["labels"].get("account") or one["labels"].get("source", ""))
+            for one in alerts if one["status"]["inhibitedBy"]
+        }  # fmt: skip
+
+    assert silenced(first) == {("SmsMarketingLate", "sender-marketing"), ("SmsFailuresHigh", "octopush-marketing")}
+    assert silenced(then) == silenced(first) | {
+        ("SmsUrgentSlow", ""), ("SmsLaneLate", "sender-urgent"), ("SmsAvailabilityBurnsFast", ""),
+        ("SmsFailuresHigh", "octopush-transactional"),
+    }  # fmt: skip

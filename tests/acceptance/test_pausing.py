@@ -100,3 +100,32 @@ async def test_a_file_pauses_too_for_when_kafka_is_down(servers, tmp_path) -> No
     assert text == "lane:urgent  # fraud wave\n"
     assert "operator.resumed" in log
     assert '"source":"file"' in log
+
+
+async def test_what_waited_for_its_rate_when_its_route_was_paused_goes_with_the_text_that_was_mended(
+    servers, tmp_path
+) -> None:
+    async with open_world(tmp_path, **servers, rates={"transactional": 500.0, "marketing": 0.5}) as world:
+        await world.people(6)
+        async with world.process():
+            await world.publish("promotion.announced", recipients=[{"contact_id": f"c-{n}"} for n in range(6)])
+            await world.outcomes(1)
+            await world.command("pause", "--route", "promotion-loyal", "--reason", "wrong prices")
+            await heard(world, "operator.paused")
+            await asyncio.sleep(1)
+            before = len(world.provider.texts)
+            await asyncio.sleep(6)
+            held = len(world.provider.texts)
+            template = world.config / "templates" / "promotion_loyal.yaml"
+            template.write_text(template.read_text().replace("BOUTIQUE", "MENDED"))
+            policy = world.config / "policy.yaml"
+            policy.write_text(policy.read_text() + "brands: [BOUTIQUE, MENDED]\n")
+            await heard(world, "config.adopted")
+            await world.command("resume", "--route", "promotion-loyal")
+            await world.outcomes(6)
+        texts = [one.text for one in world.provider.texts]
+
+    assert 1 <= before == held < 6
+    assert all("MENDED" not in text for text in texts[:held])
+    assert all("MENDED" in text for text in texts[held:])
+    assert len(texts) == 6

@@ -49,7 +49,9 @@ async def test_a_trace_goes_on_from_its_event_to_the_provider_and_names_nobody(s
         async with open_world(tmp_path, **servers, settings=settings) as world:
             async with world.process():
                 await traced(world, "e-1", "+33612345678")
-                await traced(world, "e-2", REFUSED)
+                await traced(
+                    world, "e-2", REFUSED, flags="03"
+                )  # sampled, and its id is random: level 2 of the standard
                 await traced(world, "e-3", "+33612345679", flags="00", trace="a" * 32)
                 await world.publish("order.shipped", {"phone": "+33612345670"})
                 await world.outcomes(4)

@@ -1,6 +1,7 @@
 """What is deployed: manifests that their schemas take, that say what the code does, and an image that holds what it needs."""
 
 import json
+import math
 import re
 import shutil
 import subprocess
@@ -48,11 +49,13 @@ def resources() -> list[dict[str, Any]]:
 @pytest.fixture(scope="module")
 def with_components(tmp_path_factory) -> list[dict[str, Any]]:
     """As an installation that has both operators would have it."""
-    folder = tmp_path_factory.mktemp("overlay") / "deploy"
-    shutil.copytree(DEPLOY, folder)
-    file = folder / "kustomization.yaml"
-    file.write_text(file.read_text().replace("# components:", "components:"))
-    return rendered(folder)
+    folder = tmp_path_factory.mktemp("overlay")
+    shutil.copytree(DEPLOY, folder / "deploy")
+    (folder / "mine").mkdir()
+    overlay = {"apiVersion": "kustomize.config.k8s.io/v1beta1", "kind": "Kustomization", "resources": ["../deploy"]}
+    components = [f"../deploy/k8s/components/{name}" for name in ("monitoring", "keda")]
+    YAML().dump({**overlay, "components": components}, folder / "mine" / "kustomization.yaml")
+    return rendered(folder / "mine")
 
 
 def of(resources: list[dict[str, Any]], kind: str) -> dict[str, dict[str, Any]]:
@@ -67,6 +70,12 @@ def pods(resources: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
     return found | {name: one["spec"]["jobTemplate"]["spec"]["template"]["spec"] for name, one in crons}
 
 
+def containers(resources: list[dict[str, Any]]) -> list[tuple[str, dict[str, Any], dict[str, Any]]]:
+    """Every container, with the name of what runs it and its pod."""
+    found = pods(resources).items()
+    return [(name, pod, one) for name, pod in found for one in (*pod.get("initContainers", ()), *pod["containers"])]
+
+
 def test_every_resource_is_what_kubernetes_takes(resources) -> None:
     assert len(resources) > 12
     for one in resources:
@@ -79,13 +88,13 @@ def test_custom_resources_are_what_their_operators_take(with_components) -> None
     custom = [one for one in with_components if one["kind"] in CUSTOM]
 
     assert sorted(one["kind"] for one in custom) == sorted(CUSTOM)
+    assert {one["metadata"]["namespace"] for one in custom} == {"sms-worker"}
     run("node", "tests/manifests/validate.mjs", said=json.dumps(custom))
     assert FILE.read_text() == written(), "run `make format`"
 
 
 def test_what_runs_may_do_as_little_as_possible(resources) -> None:
-    for name, pod in pods(resources).items():
-        (container,) = pod["containers"]
+    for name, pod, container in containers(resources):
         its = container["securityContext"]
         assert pod["securityContext"]["runAsNonRoot"], name
         assert pod["automountServiceAccountToken"] is False
@@ -99,8 +108,7 @@ def test_what_runs_may_do_as_little_as_possible(resources) -> None:
 
 def test_every_command_and_setting_of_a_pod_is_the_worker_s(resources) -> None:
     command = typer.main.get_command(app)
-    for name, pod in pods(resources).items():
-        (container,) = pod["containers"]
+    for name, _, container in containers(resources):
         args, node = list(container["args"]), command
         while args and hasattr(node, "commands"):
             node = node.commands[args.pop(0)]
@@ -153,6 +161,10 @@ def test_keda_scales_senders_by_their_own_groups_and_never_beyond_a_lane_s_parti
     lanes = (Lane.TRANSACTIONAL, Lane.MARKETING)
     assert told == {topics.lane(lane): topics.sender_group(lane) for lane in lanes}
     assert its["spec"]["maxReplicaCount"] <= min(settings.lane(lane).partitions for lane in lanes)
+    granted = sum(
+        account.segments_per_second for account in load_configuration(DEPLOY / "config").accounts.accounts.values()
+    )
+    assert its["spec"]["maxReplicaCount"] == math.ceil(granted / 800) + 1
     assert its["spec"]["scaleTargetRef"]["name"] in of(with_components, "Deployment")
 
 

@@ -1,6 +1,8 @@
 """The state store on both databases: projection, keys, ledger, and a fence that is exact with several processes."""
 
 import asyncio
+import subprocess
+import sys
 import uuid
 from contextlib import AsyncExitStack
 from dataclasses import replace
@@ -482,3 +484,30 @@ async def test_the_worker_of_before_works_on_while_and_after_the_next_one_s_sche
 
     assert claimed > before > 0
     assert valid is True
+
+
+@pytest.mark.postgres
+async def test_upgrades_that_come_together_or_again_after_one_was_broken_off_all_succeed(postgres) -> None:
+    url = postgres.new_database()
+    await asyncio.to_thread(migrate, url)
+    async with open_database(DatabaseSettings(url=url)) as database:
+        for tables_there in (False, True):  # the second: one was killed while it built the index
+            async with database.transaction() as connection:
+                await connection.execute(sa.text("DROP INDEX IF EXISTS ledger_open"))
+                if not tables_there:
+                    for table in ("jobs", "signs"):
+                        await connection.execute(sa.text(f"DROP TABLE {table}"))
+            await at_revision(database, "0011", None)
+
+            await asyncio.gather(*(asyncio.to_thread(_in_a_process, url) for _ in range(3)))
+
+            await check_schema(database, url)
+            async with database.reading() as connection:
+                valid = sa.text("SELECT indisvalid FROM pg_index WHERE indexrelid = 'ledger_open'::regclass")
+                assert await connection.scalar(valid) is True
+
+
+def _in_a_process(url: str) -> None:
+    """Alembic keeps its context in the module: several upgrades are several processes."""
+    script = f"from worker.state.database import migrate; migrate({url!r})"
+    subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, timeout=120)

@@ -10,7 +10,7 @@ from tests.fakes import ManualClock
 from worker.clock import SystemClock
 from worker.delivery.asks import Claimed, Settled, Wait
 from worker.delivery.queue import FenceQueue
-from worker.errors import StateRefused, StateUnavailable, Stopping
+from worker.errors import CheckAgain, StateRefused, StateUnavailable, Stopping
 
 
 class Fences:
@@ -189,7 +189,7 @@ async def test_at_the_end_whoever_is_answered_last_has_its_claim_too(running) ->
 
 async def test_what_is_paused_waits_others_pass_and_resuming_begins_with_one_request(running) -> None:
     paused, fences = {Lane.MARKETING}, Fences()
-    queue = running(fences, is_paused=paused.__contains__)
+    queue = running(fences, is_paused=lambda ask: ask.lane in paused)
     offers = [asyncio.create_task(queue.ask(ask(f"offer-{n}", lane=Lane.MARKETING))) for n in range(5)]
     await queue.ask(ask("code", lane=Lane.URGENT))
     await asyncio.sleep(0.3)
@@ -209,3 +209,26 @@ async def test_what_is_paused_waits_others_pass_and_resuming_begins_with_one_req
     assert sum(one.done() for one in offers) == 1
     for one in offers:
         one.cancel()
+
+
+async def test_whoever_waits_is_checked_anew_when_the_rules_change_but_not_whom_a_transaction_decides_on(
+    running,
+) -> None:
+    release = asyncio.Event()
+
+    async def slowly(asks):
+        await release.wait()
+        return [Claimed(1, "x")] * len(asks)
+
+    queue = running(Fences(slowly))
+    decided = asyncio.create_task(queue.ask(ask("decided")))
+    await asyncio.sleep(0.01)
+    waits = asyncio.create_task(queue.ask(ask("waits")))
+    await asyncio.sleep(0.01)
+    queue.check_again()
+    await asyncio.sleep(0.01)
+    release.set()
+
+    assert isinstance(await decided, Claimed)
+    with pytest.raises(CheckAgain):
+        await waits

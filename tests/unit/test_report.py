@@ -87,3 +87,13 @@ async def test_a_page_of_nothing_is_a_page_and_nothing_is_told_of_opens(report) 
     assert "not reported" in empty
     assert "<b>autumn" not in full
     assert "&lt;b&gt;autumn" in full
+
+
+async def test_a_dead_letter_that_was_put_back_and_sent_counts_as_sent(report) -> None:
+    found = await report(
+        told(1, "dead_lettered", reason="text_too_long"), told(1, "accepted", 2.0), told(2, "dead_lettered", reason="text_too_long"),
+    )  # fmt: skip
+
+    assert (found.total.sent, found.total.not_sent) == (1, 1)
+    assert dict(found.total.why) == {"text_too_long": 1}
+    assert sum(line.sent + line.not_sent for line in found.days.values()) == 2

@@ -20,6 +20,7 @@ from worker.replaying.putting_back import Figures, Wish
 from worker.tools import Tools
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+LOGIN_S = 10.0
 DEADLINE_S, AT_ONCE = 60.0, 2  # a look reads topics; more than two at a time would only wait for one another
 NEWEST, REHEARSED, BODY_BYTES = 100, 2_000, 16 * 1024
 MONTH = timedelta(days=30)
@@ -62,18 +63,21 @@ class Admin:
     async def _guard(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         if request.method == "POST" and not is_ours(request):
             raise web.HTTPForbidden(text="this form is another site's")
-        if request.path != "/login" and not self._entering.may(request):
+        if request.path == "/login":  # whoever is not in yet keeps nobody waiting who is
+            async with asyncio.timeout(LOGIN_S):
+                return await handler(request)
+        if not self._entering.may(request):
             if request.method == "GET" and "Authorization" not in request.headers:
                 raise web.HTTPSeeOther("/login")
             raise web.HTTPUnauthorized(text="the token is missing, or wrong")
         try:
+            await asyncio.wait_for(request.read(), LOGIN_S)
             async with asyncio.timeout(DEADLINE_S), self._looking:
-                response = await handler(request)
+                return await handler(request)
         except TransientError as error:
-            response = _page(views.failed(str(error)), 503)
+            return _page(views.failed(str(error)), 503)
         except TimeoutError:
-            response = _page(views.failed("it took more than a minute; choose fewer letters, or a shorter time"), 503)
-        return response
+            return _page(views.failed("it took more than a minute; choose fewer letters, or a shorter time"), 503)
 
     async def _letters(self, request: web.Request) -> web.StreamResponse:
         wanted, given = _wanted(request)

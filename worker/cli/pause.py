@@ -118,7 +118,11 @@ def _edit(path: Path, scopes: list[str], pause: Pause, *, paused: bool) -> None:
             there[scope] = pause
         else:
             there.pop(scope, None)
-    path.parent.mkdir(parents=True, exist_ok=True)
     new = path.with_suffix(".new")
-    new.write_text("".join(f"{scope}  # {its.reason}\n" for scope, its in there.items()), "utf-8")
-    new.replace(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        new.write_text("".join(f"{scope}  # {its.reason}\n" for scope, its in there.items()), "utf-8")
+        new.replace(path)
+    except OSError as error:
+        told = f"{path} cannot be written: {error.strerror}; write `{scopes[0]}` into it where it comes from"
+        raise ConfigurationError([Problem("--file", None, "", told)]) from error

@@ -32,6 +32,7 @@ from worker.telemetry.tracing import spans
 log = structlog.get_logger(__name__)
 UNDER_WAY_S, FIRST_BUSY_S = 0.05, 0.1
 MOST_FAILS = 8  # half a minute's, as waits double
+CREDIT_S = 3600.0
 FIRST_WAIT_S, LONGEST_WAIT_S = 60.0, 900.0
 
 
@@ -107,6 +108,7 @@ class Handover:
         self._settler = settler
         self._clock = clock
         self._under_way: set[str] = set()
+        self._credit_at: float | None = None
         self._again = AsyncRetrying(
             retry=retry_if_result(lambda payload: payload is None),
             wait=wait_random_exponential(multiplier=0.2, max=10),
@@ -128,6 +130,16 @@ class Handover:
         """The provider's name."""
         return self._attempts.provider.name
 
+    def forget_old_credit(self) -> None:
+        """Tell an account's credit no more that was heard an hour ago: another process may know better."""
+        if self._credit_at is not None and self._clock.monotonic() - self._credit_at > CREDIT_S:
+            self._credit_at = None
+            metrics.CREDIT.remove(self._attempts.name)
+
+    def check_again(self) -> None:
+        """Let whoever waits for the fence be checked anew."""
+        self._queue.check_again()
+
     async def deliver(self, plan: Plan) -> bytes:
         """
         Return the payload of the outcome, which is stored by then; empty if an earlier copy's has nothing to tell.
@@ -135,6 +147,7 @@ class Handover:
         Raises:
             PermanentError: The id was used twice, or the provider refused what is our fault.
             Stopping: The process is ending, and the message is not with the provider.
+            CheckAgain: The rules have changed, and it is not with the provider either.
         """
         at(Step.UNDER_WAY)
         while plan.message_id in self._under_way:  # the same message on another lane, or delivered again
@@ -240,7 +253,8 @@ class Handover:
         metrics.child(metrics.SUBMITS, name, submitted.answer, submitted.reason).inc()
         metrics.child(metrics.SUBMIT_S, name).observe(seconds)
         if submitted.credit is not None:
-            metrics.child(metrics.CREDIT, name).set(submitted.credit)
+            metrics.CREDIT.labels(name).set(submitted.credit)
+            self._credit_at = self._clock.monotonic()
         if submitted.answer is Answer.ACCEPTED:
             late_s, traced = (self._clock.now() - plan.due_at).total_seconds(), {"trace_id": plan.trace_id}
             metrics.child(metrics.EVENT_TO_SUBMIT_S, plan.lane).observe(late_s, traced if plan.trace_id else None)

@@ -12,7 +12,7 @@ from worker.delivery.accounts import Account
 from worker.delivery.asks import Ask, Busy, Claimed, Deferred, IdReused, Reply, Settled, Wait
 from worker.delivery.concurrency import ConcurrencyLimit
 from worker.delivery.fence import in_order
-from worker.errors import PermanentError, StateUnavailable, Stopping
+from worker.errors import CheckAgain, PermanentError, StateUnavailable, Stopping
 from worker.policy.verdicts import Send
 
 MOST_IN_A_BATCH, WOKEN_AT_ONCE = 256, 64
@@ -44,7 +44,7 @@ class FenceQueue:
     when the fence said it may help.
 
     Args:
-        is_paused: Whether an operator paused the account, or one of its lanes: then nothing of it is asked for.
+        is_paused: Whether an operator paused what is asked for: its account, lane or route.
     """
 
     def __init__(
@@ -53,7 +53,7 @@ class FenceQueue:
         account: Account,
         fences: Fences,
         clock: Clock,
-        is_paused: Callable[[Lane], bool] = lambda _: False,
+        is_paused: Callable[[Ask], bool] = lambda _: False,
     ) -> None:
         self.name = name
         self.account = account
@@ -123,7 +123,7 @@ class FenceQueue:
     async def _round(self) -> float | None:
         """Ask once; return how long to rest if somebody still waits."""
         by_holder = {ask.holder: (ask, future) for ask, future in self._waiting.values() if not future.done()}
-        going = [ask for ask, _ in by_holder.values() if not self._is_paused(ask.lane)]
+        going = [ask for ask, _ in by_holder.values() if not self._is_paused(ask)]
         asks = self._chosen(in_order(going))
         if not asks:
             self.waits_for = "concurrency" if going else "paused" if by_holder else None
@@ -175,9 +175,15 @@ class FenceQueue:
         self._woken.set()
 
     def resume(self) -> None:
-        """Ask again after a pause, with one request at first: what has gathered must be no blow to the provider."""
+        """Begin with one request after a pause: what has gathered must be no blow to the provider."""
         self.concurrency.restart()
         self._woken.set()
+
+    def check_again(self) -> None:
+        """Let whoever waits be checked anew, by the rules and texts of now, but for those whom a transaction decides on."""
+        for ask, future in self._waiting.values():
+            if ask.holder not in self._deciding and not future.done():
+                future.set_exception(CheckAgain())
 
     async def _single_out(self, asks: Sequence[Ask], waiting: Mapping[str, Waiting], error: PermanentError) -> float:
         """The database refuses one of *asks*: ask one at a time, and tell whoever it is."""

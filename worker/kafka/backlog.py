@@ -27,12 +27,14 @@ class Behind:
         records: Not committed yet.
         ends: The ends of the topics' partitions, added up: what it grows by was written, less *records* it was finished.
         kept: Records that the topics hold, committed or not.
+        starts: The first offset that each partition has.
         oldest: Where the partition that is furthest behind goes on; None if none is.
     """
 
     records: int
     ends: int
     kept: int
+    starts: Mapping[tuple[str, int], int]
     oldest: Place | None
 
 
@@ -62,7 +64,7 @@ class Backlog:
         with asking_kafka():
             keys = [TopicPartition(t, n) for t in topics for n in await partitions_of(self._consumer, t)]
             if not keys:
-                return Behind(0, 0, 0, None)
+                return Behind(0, 0, 0, {}, None)
             ends, starts = await self._consumer.end_offsets(keys), await self._consumer.beginning_offsets(keys)
             committed = await committed_offsets(self._admin, group, keys) if group is not None else ends
         begins = {key: max(committed.get(key, 0), starts[key]) for key in keys}
@@ -70,7 +72,8 @@ class Backlog:
         last = max(keys, key=lag.__getitem__)
         oldest = Place(last.topic, last.partition, begins[last]) if lag[last] else None
         kept = sum(ends[key] - starts[key] for key in keys)
-        return Behind(sum(lag.values()), sum(ends[key] for key in keys), kept, oldest)
+        first = {(key.topic, key.partition): starts[key] for key in keys}
+        return Behind(sum(lag.values()), sum(ends[key] for key in keys), kept, first, oldest)
 
 
 async def unfinished(settings: KafkaSettings, groups: Mapping[str, str]) -> AsyncIterator[Record]:

@@ -110,6 +110,12 @@ class PasswordFile:
             log.info("kafka.password_renewed")
 
 
+def keep_renewed(client: AIOKafkaConsumer) -> AIOKafkaConsumer:
+    """Return *client*, which gets a new password as those do that are made here."""
+    _running.add(client)
+    return client
+
+
 @contextmanager
 def asking_kafka(what: str = "Kafka") -> Iterator[None]:
     """

@@ -1,6 +1,7 @@
 """The control topic: compacted, one record a scope; every process reads all of it, and follows it."""
 
 import asyncio
+import time
 from collections.abc import Mapping
 
 import structlog
@@ -8,14 +9,14 @@ from aiokafka import AIOKafkaConsumer
 from aiokafka.structs import TopicPartition
 
 from worker.clock import Clock
-from worker.errors import BrokerUnavailable
-from worker.kafka.clients import asking_kafka, connection, part_from
+from worker.errors import BrokerUnavailable, ConfigurationError
+from worker.kafka.clients import asking_kafka, connection, keep_renewed, part_from
 from worker.kafka.scanning import scan
 from worker.pausing import Pause, Pauses, read
 from worker.servers import KafkaSettings
 
 log = structlog.get_logger(__name__)
-POLL_MS, AGAIN_S, GOODBYE_S = 1_000, 2.0, 5.0
+POLL_MS, AGAIN_S, GOODBYE_S, DEAF_S = 1_000, 2.0, 5.0, 60.0
 
 
 class ControlTopic:
@@ -48,17 +49,26 @@ class ControlTopic:
                 await self._follow()
             except BrokerUnavailable as error:
                 log.debug("control.unread", error=str(error))
-                await self._clock.sleep(AGAIN_S)
+            except ConfigurationError as error:  # a password's file is away for a moment
+                log.warning("control.unread", error=str(error))
+            await self._clock.sleep(AGAIN_S)
 
     async def _follow(self) -> None:
-        consumer = AIOKafkaConsumer(**connection(self._settings), auto_offset_reset="earliest")
+        consumer = keep_renewed(AIOKafkaConsumer(**connection(self._settings), auto_offset_reset="earliest"))
         try:
             with asking_kafka():
                 await consumer.start()
                 consumer.assign([self._key])
                 if self._next is not None:
                     consumer.seek(self._key, self._next)
+                heard_at = self._clock.monotonic()
                 while True:
+                    polled_ms = consumer.last_poll_timestamp(self._key)
+                    if polled_ms is not None and time.time() * 1000 - polled_ms < DEAF_S * 1000:
+                        heard_at = self._clock.monotonic()
+                    if self._clock.monotonic() - heard_at > DEAF_S:  # the client says nothing of a broker that is away
+                        log.warning("control.deaf", seconds=DEAF_S)
+                        return
                     batch = await consumer.getmany(self._key, timeout_ms=POLL_MS)
                     for polled in batch.get(self._key, []):
                         self._hear(polled.key, polled.value)

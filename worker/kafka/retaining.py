@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping
 import structlog
 
 from worker.clock import Clock
-from worker.errors import BrokerUnavailable
+from worker.errors import BrokerUnavailable, ConfigurationError
 from worker.kafka.clients import asking_kafka
 from worker.kafka.standing import Standing
 from worker.kafka.topics import open_admin, topic_configs
@@ -51,11 +51,13 @@ class Retaining:
             async with asyncio.timeout(ANSWER_S), open_admin(self._settings) as admin:
                 with asking_kafka():
                     configs = await topic_configs(admin, self._topics)
-        except (BrokerUnavailable, TimeoutError) as error:
+        except (BrokerUnavailable, ConfigurationError, TimeoutError) as error:
             log.warning("kafka.retention_unknown", error=str(error))
             return False
         self._retention_s |= {topic: retention_s(config) for topic, config in configs.items()}
-        return True
+        if missing := sorted(set(self._topics) - configs.keys()):  # not there yet, or without the right to describe it
+            log.warning("kafka.retention_unknown", topics=missing)
+        return not missing
 
     def observe(self, source: str, standing: Standing) -> None:
         """Set the gauges of *source*."""
@@ -63,5 +65,5 @@ class Retaining:
             metrics.child(metrics.LAG, source, topic).set(lag)
         for topic, seconds in standing.lag_s().items():
             metrics.child(metrics.LAG_S, source, topic).set(seconds)
-            share = seconds / self._retention_s.get(topic, math.inf)
-            metrics.child(metrics.RETENTION_USED, source, topic).set(share)
+            if topic in self._retention_s:
+                metrics.child(metrics.RETENTION_USED, source, topic).set(seconds / self._retention_s[topic])

@@ -10,6 +10,7 @@ import structlog
 
 from schemas.messages import Category, Lane
 from worker.delivery.accounts import Account, Accounts
+from worker.delivery.asks import Ask
 from worker.delivery.attempts import Attempts
 from worker.delivery.handover import Handover
 from worker.delivery.queue import FenceQueue
@@ -41,11 +42,12 @@ from worker.state.lookup import BatchedLookup
 from worker.state.presence import Presence
 from worker.state.settling import BatchedSettler
 from worker.state.spending import Spending
-from worker.state.waiting import Waiting
+from worker.state.waiting import MOST_LET_GO, Waiting
 from worker.telemetry import metrics
 
 log = structlog.get_logger(__name__)
 SAME_HOLD_S = 0.5
+LET_GO_EVERY_S = 2.0
 
 
 async def open_senders(shared: Shared, stage: Stage, lanes: Collection[Lane], stack: AsyncExitStack) -> None:
@@ -110,27 +112,43 @@ async def _hear_pauses(shared: Shared, stage: Stage) -> None:
     file = PauseFile(settings.pauses_in, pauses, shared.clock)
     await control.catch_up()
     file.look()
-    resumed = asyncio.Event()
 
     def changed(scope: str) -> None:
+        """What resumes begins slowly, by the rules and texts of now; what pauses is left where it is."""
+        if scope in pauses.paused:
+            return
+        kind, _, name = scope.partition(":")
         for queue in stage.queues:
-            queue.resume()
-        if scope.startswith("route:"):
-            resumed.set()
+            lanes = {lane for lane in Lane if account_of(lane, shared.configuration.accounts) == queue.name}
+            if (kind == "account" and name == queue.name) or (kind == "lane" and name in lanes):
+                queue.resume()
+            queue.check_again()
 
     async def let_go() -> None:
-        """Let messages of routes that resume go at once; those of routes that do not are put back by the check."""
+        """
+        Let messages of routes that resumed go, some thousand at a time; the check puts back those of routes that did not.
+
+        Again and again: one may have been written down by a process that had not heard yet.
+        """
         while True:
-            await resumed.wait()
-            resumed.clear()
-            await hold_until_back("pauses")(waiting.let_go, Reason.PAUSED.value)
+            await shared.clock.sleep(LET_GO_EVERY_S)
+            if not any(scope.startswith("route:") for scope in pauses.paused):
+                while await hold_until_back("pauses")(waiting.let_go, Reason.PAUSED.value) == MOST_LET_GO:
+                    pass
 
     pauses.on_change.append(changed)
     stage.services |= {"control": control.run, "pause-file": file.run, "resuming": let_go}
 
 
-def _paused(pauses: Pauses, account: str) -> Callable[[Lane], bool]:
-    return lambda lane: pauses.of("account", account) is not None or pauses.of("lane", lane) is not None
+def _paused(pauses: Pauses, account: str) -> Callable[[Ask], bool]:
+    """Return whether something of an ask is paused: its account, its lane, or the route that its cancellations name, too."""
+
+    def paused(ask: Ask) -> bool:
+        if not pauses.paused:
+            return False
+        return not pauses.paused.keys().isdisjoint({f"account:{account}", f"lane:{ask.lane}", *ask.limits.cancelled_by})
+
+    return paused
 
 
 def _giving_up(
@@ -206,6 +224,7 @@ async def _open_accounts(
         provider = await _open_provider(shared, name, account, stack)
         opened[name] = Handover(holders, queue, Attempts(name, account, provider, clock, hold), settler, clock)
         stage.queues.append(queue)
+        stage.before_scrape.append(opened[name].forget_old_credit)
         stage.services[f"fence-{name}"] = queue.run
     return {category: opened[accounts.of(category)[0]] for category in Category}
 

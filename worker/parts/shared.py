@@ -44,6 +44,7 @@ class Stage:
         queue_of: The same, by the name of the runner whose messages wait there.
         fences: Which decide for queues.
         sinks: What writes to Kafka, by name.
+        before_scrape: Called before metrics are told.
         read_once: Says whether these partitions of contacts and consents have been read, where that was never so before;
             for None, whether somebody has found that so.
     """
@@ -54,6 +55,7 @@ class Stage:
     queue_of: dict[str, FenceQueue] = field(default_factory=dict)
     fences: list[FenceStore] = field(default_factory=list)
     sinks: dict[str, Sink] = field(default_factory=dict)
+    before_scrape: list[Callable[[], None]] = field(default_factory=list)
     read_once: Callable[[Collection[tuple[str, int]] | None], Awaitable[bool]] | None = None
 
 

@@ -53,13 +53,17 @@ class Operating:
             )
             return {row.offset: row.letter_ms for row in rows}
 
-    async def count_handled(self) -> dict[str, int]:
-        """Return how many dead letters of each topic somebody has handled."""
-        counting = sa.select(handled_letters.c.topic, sa.func.count().label("letters")).group_by(
-            handled_letters.c.topic
-        )
+    async def count_handled(self, starts: Mapping[tuple[str, int], int]) -> int:
+        """Return how many dead letters somebody has handled, of those that their partitions still have: *starts* on."""
+        count = 0
         async with self._database.reading() as connection:
-            return {row.topic: row.letters for row in await connection.execute(counting)}
+            for (topic, partition), start in starts.items():
+                its = handled_letters.c
+                there = sa.and_(its.topic == topic, its.partition == partition, its.offset >= start)
+                count += (
+                    await connection.scalar(sa.select(sa.func.count()).select_from(handled_letters).where(there)) or 0
+                )
+        return count
 
     async def handled_among(self, letters: Mapping[Place, int]) -> set[Place]:
         """Return which of *letters*, whose times are given in ms, somebody has handled by now."""

@@ -7,7 +7,7 @@ import sqlalchemy as sa
 metadata = sa.MetaData()
 # Expand, then contract: a version's migrations only add, so that the version before it runs on while it is rolled out. Those
 # that take away come a version later, and raise this: the oldest revision whose worker can use the schema as it is now.
-SERVES, OLDEST_SERVED = "schema.serves", "0011"
+SERVES, OLDEST_SERVED = "schema.serves", "0012"
 
 
 def _only(which: str) -> dict[str, Any]:
@@ -152,6 +152,7 @@ deferred = sa.Table(
     sa.Column("taken_until", sa.Double, nullable=False, server_default="0"),
     sa.Index("deferred_due", "lane", "due"),
     sa.Index("deferred_flood", "template", **_only("reason = 'flood'")),
+    sa.Index("deferred_paused", "due", **_only("reason = 'paused'")),
 )
 
 # When events that some route names under `unless` happened last, by a keyed hash of type and what they have in common.

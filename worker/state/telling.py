@@ -1,21 +1,24 @@
 """What the state store alone knows of the whole deployment, for metrics and `sms-worker status`."""
 
+import math
 import random
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 import sqlalchemy as sa
+import structlog
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from worker.clock import Clock
 from worker.delivery.ledger import State
-from worker.state.batching import hold_until_back
+from worker.errors import StateRefused, StateUnavailable
 from worker.state.database import Database
 from worker.state.now import db_now
 from worker.state.tables import accounts, deferred, jobs, ledger, projections
 from worker.telemetry import metrics
 
-EVERY_S = 10.0
+log = structlog.get_logger(__name__)
+EVERY_S = 30.0  # it counts what waits: a million rows take most of a second
 HOUR_S = 3600.0
 # By when a message is due: the first that holds.
 WITHIN = (("overdue", 0.0), ("1h", HOUR_S), ("6h", 6 * HOUR_S), ("24h", 24 * HOUR_S), ("later", float("inf")))
@@ -53,7 +56,10 @@ class Telling:
     async def run(self) -> None:
         """Tell for ever; belongs into a TaskGroup."""
         while True:
-            await hold_until_back("telling")(self.tell)
+            try:
+                await self.tell()
+            except (StateUnavailable, StateRefused) as error:  # what was told last stands until it is back
+                log.warning("telling.failed", error=str(error))
             await self._clock.sleep(random.uniform(0.8, 1.2) * EVERY_S)  # noqa: S311  spreads processes
 
     async def read(self) -> Told:
@@ -95,8 +101,7 @@ class Telling:
             metrics.child(metrics.LEDGER_OPEN, state).set(count)
         for account, reason in told.held.items():
             metrics.child(metrics.HELD, account).set(reason is not None)
-        if told.projection_age_s is not None:
-            metrics.PROJECTION_AGE_S.set(told.projection_age_s)
+        metrics.PROJECTION_AGE_S.set(math.inf if told.projection_age_s is None else told.projection_age_s)
         for job, at in told.jobs.items():
             metrics.child(metrics.JOB_SUCCEEDED, job).set(at)
 

@@ -21,6 +21,7 @@ from worker.state.tables import deferred, floods, seen_events
 TAKEN_S = 60.0
 # What is due by the database's clock is due by every process's: each is set by it, and may be this much behind.
 CLOCK_MARGIN_S = 0.1
+MOST_LET_GO = 2_000
 
 
 class Waiting:
@@ -102,11 +103,12 @@ class Waiting:
         async with self._database.transaction() as connection:
             await connection.execute(freed.values(due=db_now()))
 
-    async def let_go(self, reason: str) -> None:
-        """Let messages that wait for *reason* be looked at now."""
-        waits = deferred.update().where(deferred.c.reason == reason, deferred.c.due > db_now())
+    async def let_go(self, reason: str) -> int:
+        """Let up to `MOST_LET_GO` messages that wait for *reason* be looked at now; return how many."""
+        some = sa.select(deferred.c.message_id).where(deferred.c.reason == reason, deferred.c.due > db_now())
+        its = deferred.update().where(deferred.c.message_id.in_(some.limit(MOST_LET_GO))).values(due=db_now())
         async with self._database.transaction() as connection:
-            await connection.execute(waits.values(due=db_now()))
+            return (await connection.execute(its)).rowcount
 
     async def moved(self, published: Sequence[Due]) -> None:
         """Delete what was published, unless it was deferred again."""

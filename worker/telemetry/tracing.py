@@ -18,6 +18,16 @@ from worker.errors import ConfigurationError, Problem
 log = structlog.get_logger(__name__)
 FLUSH_S = 5.0
 Attributes = dict[str, str | int]
+# An error's own words may hold a person's value.
+NO_TEXTS = {"record_exception": False, "set_status_on_exception": False}
+
+
+def is_sampled(traceparent: str) -> bool:
+    """Return whether its emitter keeps this trace: the lowest bit of its flags, whatever the others say."""
+    try:
+        return bool(int(traceparent[-2:], 16) & 1)
+    except ValueError:
+        return False
 
 
 class Spans:
@@ -65,7 +75,7 @@ class Traced(Spans):
 
     def _parent(self, traceparent: str | None) -> Any:
         """Return the context of a parent that is sampled; None if there is none."""
-        if not traceparent or not traceparent.endswith("1"):
+        if not traceparent or not is_sampled(traceparent):
             return None
         return self._propagator.extract({"traceparent": traceparent})
 
@@ -76,7 +86,7 @@ class Traced(Spans):
             yield
             return
         with self._tracer.start_as_current_span(
-            name, context=parent, kind=self._trace.SpanKind.CONSUMER, attributes=attributes, record_exception=False
+            name, context=parent, kind=self._trace.SpanKind.CONSUMER, attributes=attributes, **NO_TEXTS
         ):
             yield
 
@@ -86,7 +96,7 @@ class Traced(Spans):
         if not self._trace.get_current_span().is_recording():
             yield
             return
-        with self._tracer.start_as_current_span(name, record_exception=False):
+        with self._tracer.start_as_current_span(name, **NO_TEXTS):
             yield
 
     def past(self, traceparent: str | None, name: str, began_ns: int, attributes: Attributes) -> None:

@@ -1,6 +1,7 @@
 """Alembic's entry: runs the migrations on either engine."""
 
 import asyncio
+import time
 
 from alembic import context
 from alembic.runtime.migration import MigrationContext
@@ -10,11 +11,16 @@ from sqlalchemy.pool import NullPool
 
 from worker.state.tables import OLDEST_SERVED, SERVES, facts, metadata
 
+TURN_S = 0.5
+
 
 def _run(connection: Connection) -> None:
     context.configure(connection=connection, target_metadata=metadata, transaction_per_migration=True)
     if connection.dialect.name == "postgresql":  # two processes that start together take turns, until they hang up
-        connection.exec_driver_sql("SELECT pg_advisory_lock(7360001)")
+        # Asked for again and again: whoever waited within a statement would hold up an index that is built concurrently.
+        while not connection.exec_driver_sql("SELECT pg_try_advisory_lock(7360001)").scalar():
+            connection.commit()
+            time.sleep(TURN_S)
         connection.commit()
     found = MigrationContext.configure(connection).get_current_revision() or ""
     connection.commit()
