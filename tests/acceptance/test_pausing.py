@@ -113,9 +113,9 @@ async def test_what_waited_for_its_rate_when_its_route_was_paused_goes_with_the_
             await world.command("pause", "--route", "promotion-loyal", "--reason", "wrong prices")
             await heard(world, "operator.paused")
             await asyncio.sleep(1)
-            before = len(world.provider.texts)
+            before = len(world.provider.sent)
             await asyncio.sleep(6)
-            held = len(world.provider.texts)
+            held = len(world.provider.sent)
             template = world.config / "templates" / "promotion_loyal.yaml"
             template.write_text(template.read_text().replace("BOUTIQUE", "MENDED"))
             policy = world.config / "policy.yaml"
@@ -123,7 +123,7 @@ async def test_what_waited_for_its_rate_when_its_route_was_paused_goes_with_the_
             await heard(world, "config.adopted")
             await world.command("resume", "--route", "promotion-loyal")
             await world.outcomes(6)
-        texts = [one.text for one in world.provider.texts]
+        texts = [one.text for one in world.provider.sent]
 
     assert 1 <= before == held < 6
     assert all("MENDED" not in text for text in texts[:held])

@@ -24,7 +24,7 @@ def commands(page: Path) -> list[str]:
     found = [
         match[1]
         for code in (*fenced, *inline)
-        for match in re.finditer(r"(?:^|[\s/(|])(sms-worker(?: [^#|&;>]+)?)", code)
+        for match in re.finditer(r"(?:^|(?<!--namespace)[\s/(|])(sms-worker(?: [^#|&;>]+)?)", code)
     ]
     return [re.sub(r"\\$", "", each).strip() for each in found if not each.startswith("sms-worker --namespace")]
 

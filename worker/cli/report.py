@@ -95,7 +95,7 @@ def _why(line: Line) -> str:
 
 
 def _write_csv(found: Report, file: Path) -> None:
-    """One row a group and reason code: what people pivot."""
+    """One row a group, with a column for each kind of end: what people pivot."""
     text = io.StringIO()
     writer = csv.writer(text)
     writer.writerow([*found.by, "sent", *LATER, *NOT_SENT, "segments", "cost", "currency"])

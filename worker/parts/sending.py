@@ -27,7 +27,7 @@ from worker.mover import Mover
 from worker.parts.shared import DRAIN_S, URGENT_DRAIN_S, Shared, Stage, source_maker
 from worker.pausing import PauseFile, Pauses
 from worker.policy.checking import Checking
-from worker.policy.verdicts import Reason
+from worker.policy.verdicts import Reason, Send
 from worker.providers.octopush import open_octopush
 from worker.providers.simulation import Simulation
 from worker.records import Record
@@ -144,7 +144,7 @@ def _paused(pauses: Pauses, account: str) -> Callable[[Ask], bool]:
     """Return whether something of an ask is paused: its account, its lane, or the route that its cancellations name, too."""
 
     def paused(ask: Ask) -> bool:
-        if not pauses.paused:
+        if not pauses.paused or not isinstance(ask.verdict, Send):  # what is refused or deferred texts nobody
             return False
         return not pauses.paused.keys().isdisjoint({f"account:{account}", f"lane:{ask.lane}", *ask.limits.cancelled_by})
 
