@@ -30,7 +30,7 @@ from worker.progress import Step, at, traced
 from worker.records import Outgoing, Place, Record
 from worker.results import Facts, Outcomes
 from worker.telemetry import metrics
-from worker.telemetry.tracing import spans
+from worker.telemetry.tracing import is_sampled, spans
 
 log = structlog.get_logger(__name__)
 # Of a template and an account: a message that was suppressed, or expired, or waits, says neither good nor bad of them.
@@ -188,7 +188,7 @@ class Sender:
             deferral=lambda verdict: self._deferral(message, verdict),
             try_again_s=self._try_again_s(message),
             limits=checking.limits(message, checked),
-            trace_id=trace_id,
+            trace_id=trace_id if is_sampled(message.traceparent or "") else None,  # an exemplar must lead somewhere
         )
 
     def _try_again_s(self, message: Message) -> float:

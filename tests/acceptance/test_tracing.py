@@ -76,6 +76,7 @@ async def test_a_trace_goes_on_from_its_event_to_the_provider_and_names_nobody(s
         assert span.end_time_unix_nano > span.start_time_unix_nano
     assert not any(number in str(spans) for number in ("612345678", "600000103"))
     assert f'trace_id="{TRACE}"' in openmetrics
+    assert f'trace_id="{"a" * 32}"' not in openmetrics  # its emitter keeps no such trace
     assert "trace_id" not in plain
     (refused,) = [line for line in log if line["event"] == "sms.not_accepted"]
     assert refused["trace_id"] == TRACE
