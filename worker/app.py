@@ -98,17 +98,6 @@ class Worker:
         Raises:
             Stuck: A runner stood still; the others finished first, as one lane's fault must cut no other's requests.
         """
-        services = {
-            **self._stage.services,
-            "database-ping": self._ping,
-            "loop-guard": self._beat,
-            "operations": self._operations.run,
-            "telling": self._telling.run,
-            "retaining": self._retaining.run,
-            "upkeep": self._keep_up,
-            "reloading": self._reloading.run,
-            "announcing": self._announcing.run,
-        }
         ends, stuck, watching = asyncio.Event(), list[Stuck](), list[asyncio.Task[None]]()
 
         async def watch(dog: Watchdog) -> None:
@@ -120,7 +109,7 @@ class Worker:
                 ends.set()
 
         async with asyncio.TaskGroup() as background:
-            tasks = [background.create_task(_forever(run, name), name=name) for name, run in services.items()]
+            tasks = [background.create_task(_forever(run, name), name=name) for name, run in self._services().items()]
             tasks.append(background.create_task(_set_after(stop, ends), name="stop"))
             async with asyncio.TaskGroup() as runners:
 
@@ -143,6 +132,20 @@ class Worker:
         log.info("worker.stopped")
         if stuck:
             raise stuck[0]
+
+    def _services(self) -> Mapping[str, Callable[[], Awaitable[None]]]:
+        """Return what runs beside the runners, and never ends by itself."""
+        return {
+            **self._stage.services,
+            "database-ping": self._ping,
+            "loop-guard": self._beat,
+            "operations": self._operations.run,
+            "telling": self._telling.run,
+            "retaining": self._retaining.run,
+            "upkeep": self._keep_up,
+            "reloading": self._reloading.run,
+            "announcing": self._announcing.run,
+        }
 
     async def _start(
         self, tasks: asyncio.TaskGroup, stop: asyncio.Event, begin_to_watch: Callable[[Collection[str]], None]

@@ -3,7 +3,7 @@
 import asyncio
 import itertools
 import uuid
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from contextlib import AsyncExitStack
 
 import structlog
@@ -86,7 +86,18 @@ async def open_senders(shared: Shared, stage: Stage, lanes: Collection[Lane], st
             revoke_drain_s=URGENT_DRAIN_S if urgent else DRAIN_S,
             commit_every_s=settings.kafka.commit_every_s,
         )
-    spending = Spending(shared.database, checking.budgets, shared.clock)
+    _adopt_reloads(shared, stage, senders, checks)
+    waiting = HoldingWaiting(Waiting(shared.database))
+    for lane in lanes:  # each by itself: codes that are due never wait for offers
+        mover = Mover(lane, waiting, stage.sinks[f"sender-{lane}"], shared.topics, shared.clock)
+        stage.services[f"mover-{lane}"] = mover.run
+
+
+def _adopt_reloads(
+    shared: Shared, stage: Stage, senders: Sequence[Sender], checks: Callable[[Configuration], Checking]
+) -> None:
+    """Let a new configuration's rules and budgets be everybody's, beginning with the one there is."""
+    spending = Spending(shared.database, (), shared.clock)
     stage.services["budgets"] = spending.run
 
     def adopt(configuration: Configuration) -> None:
@@ -98,11 +109,7 @@ async def open_senders(shared: Shared, stage: Stage, lanes: Collection[Lane], st
             sender.adopt(new)
 
     shared.reloading.adopters.append(adopt)
-    adopt(configuration)
-    waiting = HoldingWaiting(Waiting(shared.database))
-    for lane in lanes:  # each by itself: codes that are due never wait for offers
-        mover = Mover(lane, waiting, stage.sinks[f"sender-{lane}"], shared.topics, shared.clock)
-        stage.services[f"mover-{lane}"] = mover.run
+    adopt(shared.configuration)
 
 
 async def _hear_pauses(shared: Shared, stage: Stage) -> None:
