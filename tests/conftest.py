@@ -10,7 +10,8 @@ from tests import browser
 from tests import kafka as kafka_server
 from tests import postgres as postgres_server
 from worker.demo.broker import open_broker
-from worker.state.database import Database, migrate, open_database
+from worker.state.database import Database, open_database
+from worker.state.schema import migrate
 from worker.servers import DatabaseSettings
 
 IN_CI = os.environ.get("CI") == "true"

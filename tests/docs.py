@@ -22,7 +22,7 @@ from worker.delivery.accounts import Account, Credentials
 from worker.policy.rules import CapRules, HoursRules, OpenHours, Policy
 from worker.routing.table import RouteRow
 from worker.settings import Settings
-from worker.telemetry import metrics
+from worker.telemetry import metrics, resources
 from worker.telemetry.catalogue import ENTRIES
 
 
@@ -158,7 +158,8 @@ def commands() -> str:
 
 
 def catalogue() -> str:
-    assert metrics.INFO is not None  # the module fills the catalogue
+    assert metrics.INFO is not None  # the modules fill the catalogue
+    assert resources.USED is not None
     rows = [
         f"| `{one.name}` | {one.kind} | {', '.join(f'`{label}`' for label in one.labels)} | {one.meaning} | {one.worry} |"
         for one in sorted(ENTRIES.values(), key=lambda one: one.name)

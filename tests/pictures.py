@@ -30,7 +30,7 @@ from worker.pausing import Pause
 from worker.records import Record
 from worker.replaying.letters import Letter
 from worker.report_page import page as report_page
-from worker.state.database import migrate
+from worker.state.schema import migrate
 from worker.state.presence import Process
 from worker.state.telling import Told
 from worker.statusing import Ended, Source, Status

@@ -82,7 +82,7 @@ class Worker:
         self._database_answers = True
         self._clock = shared.clock
         self.overseer = Overseer(shared, stage, lambda: self._database_answers)
-        self.observer = Observer(stage, self.overseer, self._retaining, lambda: self._database_answers)
+        self.observer = Observer(stage, shared.database, self.overseer, self._retaining, lambda: self._database_answers)
         self._operations, self._reloading = shared.operations, shared.reloading
         presence = Presence(shared.database)
         told = _in_words(duties)

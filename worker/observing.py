@@ -1,16 +1,17 @@
 """Gauges that are looked up rather than counted, and counters that must be there before they count."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from itertools import product
 
 from worker.errors import DeadLetterReason
-from worker.kafka.keyed import KeyedRunner
 from worker.kafka.retaining import Retaining
 from worker.overseeing import Overseer
 from worker.parts.shared import Stage
 from worker.policy.guard import Rule
+from worker.state.database import Database
 from worker.telemetry import metrics
+from worker.telemetry.resources import Use
 from worker.watchdog import Symptom
 
 
@@ -23,9 +24,15 @@ class Observer:
     """
 
     def __init__(
-        self, stage: Stage, overseer: Overseer, retaining: Retaining, database_answers: Callable[[], bool]
+        self,
+        stage: Stage,
+        database: Database,
+        overseer: Overseer,
+        retaining: Retaining,
+        database_answers: Callable[[], bool],
     ) -> None:
         self._stage = stage
+        self._database = database
         self._overseer = overseer
         self._retaining = retaining
         self._database_answers = database_answers
@@ -57,10 +64,18 @@ class Observer:
             self._retaining.observe(name, runner.source.standing)
             metrics.child(metrics.REBALANCES, name).set(runner.source.rebalances)
             metrics.child(metrics.OLDEST_S, name).set(self._overseer.oldest_s(name))
-            if isinstance(runner, KeyedRunner):
-                metrics.child(metrics.MESSAGES_IN_FLIGHT, name).set(runner.in_flight)
-        for queue in self._stage.queues:
-            metrics.child(metrics.FENCE_QUEUE, queue.name).set(len(queue))
-            metrics.child(metrics.CONCURRENCY_LIMIT, queue.name).set(queue.concurrency.limit)
         for name, sink in self._stage.sinks.items():
             metrics.child(metrics.HELD_WRITES, name).set(sink.held)
+        for use in self._uses():
+            use.tell()
+
+    def _uses(self) -> Iterator[Use]:
+        for name, runner in self._stage.runners.items():
+            yield from runner.uses(name)
+        for queue in self._stage.queues:
+            yield queue.use()
+        for name, sink in self._stage.sinks.items():
+            yield sink.use(name)
+        yield self._database.use("others")
+        if self._database.urgent is not self._database:
+            yield self._database.urgent.use("urgent")

@@ -12,9 +12,10 @@ from worker.routing.loading import Configuration, load_configuration, load_in_ne
 from worker.sealing import Pepper
 from worker.secret_files import load_key_ring, load_pepper
 from worker.state.clock import StateClock
-from worker.state.database import Database, check_schema, open_database
+from worker.state.database import Database, open_database
 from worker.state.operating import Operating
 from worker.state.people import People
+from worker.state.schema import check_schema
 from worker.topics import Topics
 
 

@@ -21,7 +21,7 @@ from worker.demo.broker import free_port
 from worker.demo.processes import open_process
 from worker.sandbox.provider import Behaviour, SandboxProvider
 from worker.sandbox.server import open_sandbox
-from worker.state.database import migrate
+from worker.state.schema import migrate
 
 COMMAND = [sys.executable, "-m", "worker"]
 

@@ -11,7 +11,7 @@ import pytest
 
 from tests.conftest import require
 from tests.world import open_world
-from worker.state.database import migrate
+from worker.state.schema import migrate
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()

@@ -24,7 +24,7 @@ from tests.world import open_world
 from worker.environment import load_settings
 from worker.errors import BrokerUnavailable, ConfigurationError
 from worker.kafka.topics import open_admin
-from worker.state.database import migrate
+from worker.state.schema import migrate
 from worker.servers import DatabaseSettings
 
 SECURED = """

@@ -26,7 +26,8 @@ from worker.routing.deciding import Deciding, Routed
 from worker.routing.loading import load_configuration
 from worker.secret_files import load_key_ring, load_pepper
 from worker.settings import Intake
-from worker.state.database import migrate, open_database
+from worker.state.database import open_database
+from worker.state.schema import migrate
 from worker.state.people import People
 from worker.state.projection import Projector
 

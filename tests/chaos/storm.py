@@ -30,7 +30,7 @@ from worker.kafka.clients import make_producer
 from worker.kafka.sink import Sink, open_sink
 from worker.kafka.topics import create_topics, open_admin, wanted_topics
 from worker.records import Outgoing
-from worker.state.database import migrate
+from worker.state.schema import migrate
 
 PEOPLE = 600
 HTTP_DEADLINE_S, LEASE_S = 2.0, 14.0

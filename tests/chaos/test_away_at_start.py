@@ -10,7 +10,7 @@ from tests.conftest import require
 from tests.world import open_world
 from worker.demo.configuring import CREDENTIALS
 from worker.demo.processes import open_process
-from worker.state.database import migrate
+from worker.state.schema import migrate
 
 pytestmark = [pytest.mark.kafka, pytest.mark.postgres]
 

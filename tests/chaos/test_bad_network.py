@@ -13,7 +13,7 @@ from tests.world import open_world, terminal
 from worker.demo.broker import free_port
 from worker.sandbox.provider import SandboxProvider
 from worker.sandbox.server import open_sandbox
-from worker.state.database import migrate
+from worker.state.schema import migrate
 
 pytestmark = [pytest.mark.kafka, pytest.mark.postgres]
 MODES = ("latency", "reset", "half-open", "black hole", "drip")

@@ -8,7 +8,7 @@ import pytest
 from tests.world import CREDENTIALS, open_world, terminal
 from worker.demo.processes import open_process
 from worker.sandbox.provider import Behaviour
-from worker.state.database import migrate
+from worker.state.schema import migrate
 from worker.watchdog import EXIT_BLOCKED
 
 pytestmark = [pytest.mark.kafka, pytest.mark.postgres]

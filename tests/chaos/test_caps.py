@@ -7,7 +7,8 @@ import pytest
 import sqlalchemy as sa
 
 from worker.servers import DatabaseSettings
-from worker.state.database import migrate, open_database
+from worker.state.database import open_database
+from worker.state.schema import migrate
 from worker.state.tables import ledger
 
 PEOPLE = 10_000

@@ -8,7 +8,8 @@ import pytest
 import sqlalchemy as sa
 
 from worker.servers import DatabaseSettings
-from worker.state.database import migrate, open_database
+from worker.state.database import open_database
+from worker.state.schema import migrate
 from worker.state.tables import ledger
 
 RATE, BURST, LONGEST, WINDOW_S = 20, 20, 8, 5.0

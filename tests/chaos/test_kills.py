@@ -11,7 +11,7 @@ from tests.chaos.killed import POINTS
 from tests.world import CREDENTIALS, World, open_world, terminal
 from worker.demo.processes import open_process
 from worker.sandbox.provider import Behaviour
-from worker.state.database import migrate
+from worker.state.schema import migrate
 
 pytestmark = [pytest.mark.kafka, pytest.mark.postgres]
 

@@ -9,7 +9,7 @@ from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 
 from tests.world import open_world, terminal
 from worker.kafka.topics import committed_offset
-from worker.state.database import migrate
+from worker.state.schema import migrate
 
 pytestmark = [pytest.mark.kafka, pytest.mark.postgres]
 

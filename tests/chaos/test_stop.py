@@ -27,7 +27,7 @@ def phone(number: int) -> str:
 async def test_of_ten_thousand_that_wait_a_hundred_withdraw_and_get_nothing_after_the_bound(
     kafka, postgres, tmp_path
 ) -> None:
-    from worker.state.database import migrate
+    from worker.state.schema import migrate
 
     url = postgres.new_database()
     await asyncio.to_thread(migrate, url)

@@ -20,7 +20,7 @@ from worker.kafka.topics import committed_offset, create_topics, open_admin
 from worker.environment import load_settings
 from worker.servers import KafkaSettings
 from worker.telemetry import metrics
-from worker.state.database import migrate
+from worker.state.schema import migrate
 
 pytestmark = pytest.mark.kafka
 

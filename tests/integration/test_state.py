@@ -26,7 +26,8 @@ from worker.sealing import Erased, Pepper
 from worker.servers import DatabaseSettings
 from worker.state.batching import Batcher
 from worker.state.clock import StateClock
-from worker.state.database import Database, check_schema, migrate, open_database
+from worker.state.database import Database, open_database
+from worker.state.schema import check_schema, migrate
 from worker.state.fence import FenceStore
 from worker.state.ledger import Ledger, Settlement
 from worker.state.lookup import BatchedLookup, Lookup, Question
@@ -509,5 +510,5 @@ async def test_upgrades_that_come_together_or_again_after_one_was_broken_off_all
 
 def _in_a_process(url: str) -> None:
     """Alembic keeps its context in the module: several upgrades are several processes."""
-    script = f"from worker.state.database import migrate; migrate({url!r})"
+    script = f"from worker.state.schema import migrate; migrate({url!r})"
     subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, timeout=120)

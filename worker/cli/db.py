@@ -10,9 +10,10 @@ from worker.auditing import auditing_the_end
 from worker.cli.options import DEFAULT_CONFIG, ConfigOption
 from worker.cli.printing import progress
 from worker.environment import load_settings
-from worker.state.database import check_schema, migrate, open_database
+from worker.state.database import open_database
 from worker.state.jobs import Job, Jobs
 from worker.state.pruning import Pruning
+from worker.state.schema import check_schema, migrate
 from worker.tools import open_tools
 
 app = typer.Typer(help="The state store: its schema, and its size.", no_args_is_help=True)

@@ -14,7 +14,7 @@ from worker.lifecycle import stop_on_signals
 from worker.routing.loading import Configuration, load_configuration
 from worker.settings import DeliveryMode, Intake
 from worker.starting import run_worker
-from worker.state.database import migrate
+from worker.state.schema import migrate
 from worker.telemetry.log import set_up_logging
 
 

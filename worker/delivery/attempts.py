@@ -15,6 +15,8 @@ FAILURES_TO_HOLD = 5
 # A connection that is refused is mostly one of a pool's that was closed: nothing was sent, and the next one stands.
 IN_PLACE_S = (0.05, 0.25)
 LONGEST_HOLD_S = 15.0
+# An open breaker tries at least once in a hold and a deadline; one that has not tried for this long has nothing to send.
+SILENT_S = 120.0
 
 
 @dataclass(slots=True)
@@ -68,6 +70,12 @@ class Attempts:
         self._clock = clock
         self._hold = hold
         self._breaker = Breaker()
+        self._tried_at = clock.monotonic()
+
+    @property
+    def breaker_open(self) -> bool:
+        """Whether the provider has answered nothing but failures of late, whatever hold comes and goes meanwhile."""
+        return self._breaker.is_open and self._clock.monotonic() - self._tried_at < SILENT_S
 
     async def submit(self, message_id: str, claimed: Claimed, sms: Sms) -> Submitted:
         """
@@ -82,6 +90,7 @@ class Attempts:
         ):  # one more; a retry object for each message costs a sixth of it
             await self._clock.sleep(random.uniform(*IN_PLACE_S))  # noqa: S311  spreads requests, hides nothing
             submitted = await self._submit_once(ref, claimed, sms)
+        self._tried_at = self._clock.monotonic()
         rest_s = self._breaker.note(message_id, submitted)
         if rest_s is None:
             return submitted

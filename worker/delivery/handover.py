@@ -130,8 +130,9 @@ class Handover:
         """The provider's name."""
         return self._attempts.provider.name
 
-    def forget_old_credit(self) -> None:
-        """Tell an account's credit no more that was heard an hour ago: another process may know better."""
+    def before_scrape(self) -> None:
+        """Tell the breaker; and no more an account's credit that was heard an hour ago: another process may know better."""
+        metrics.child(metrics.BREAKER_OPEN, self._attempts.name).set(self._attempts.breaker_open)
         if self._credit_at is not None and self._clock.monotonic() - self._credit_at > CREDIT_S:
             self._credit_at = None
             metrics.CREDIT.remove(self._attempts.name)

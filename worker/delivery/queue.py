@@ -14,6 +14,7 @@ from worker.delivery.concurrency import ConcurrencyLimit
 from worker.delivery.fence import in_order
 from worker.errors import CheckAgain, PermanentError, StateUnavailable, Stopping
 from worker.policy.verdicts import Send
+from worker.telemetry.resources import Resource, Use, failed
 
 MOST_IN_A_BATCH, WOKEN_AT_ONCE = 256, 64
 LONGEST_NAP_S = 1.0
@@ -69,6 +70,10 @@ class FenceQueue:
 
     def __len__(self) -> int:
         return len(self._waiting)
+
+    def use(self) -> Use:
+        """Return how many requests are with the provider, of how many may be, and how many messages wait for the fence."""
+        return Use(Resource.REQUESTS, self.name, self.concurrency.under_way, self.concurrency.limit, len(self))
 
     async def ask(self, ask: Ask) -> Answer:
         """
@@ -217,4 +222,5 @@ class FenceQueue:
                 return await self._fences.pass_through(self.name, self.account, asks)
             except StateUnavailable:
                 self.waits_for = "state"
+                failed(Resource.DATABASE, "fence")
                 await self._clock.sleep(random.uniform(*RETRY_S))  # noqa: S311  spreads processes, hides nothing

@@ -3,13 +3,14 @@
 import asyncio
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 
 from worker.kafka.assigned import Assigned
 from worker.kafka.polling import Polling, Unfinished
 from worker.kafka.source import Source
 from worker.progress import Step
 from worker.records import Place, Record
+from worker.telemetry.resources import Resource, Use
 
 POLL_WAIT_S = 0.1
 BATCHES_IN_FLIGHT = 2
@@ -82,6 +83,11 @@ class BatchRunner(Polling):
                 step = Step.DECIDING if place in deciding else Step.PUBLISH
                 found.append(Unfinished(assigned, offset, key, step, self._since))
         return found
+
+    def uses(self, name: str) -> Iterable[Use]:
+        """Return how many batches are written, and not acknowledged yet."""
+        under_way = sum(not task.done() for task in self._pending)
+        return [Use(Resource.BATCHES, name, under_way, BATCHES_IN_FLIGHT, bool(self._deciding))]
 
     async def let_go(self, place: Place) -> bool:
         """Begin the batch that holds a record anew, by a new client, if it is still being decided on."""

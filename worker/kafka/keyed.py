@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 
 import structlog
 
@@ -13,6 +13,7 @@ from worker.kafka.source import Source
 from worker.progress import Progress, Step, follow
 from worker.records import Place, Record
 from worker.settings import LaneSettings
+from worker.telemetry.resources import Resource, Use
 
 log = structlog.get_logger(__name__)
 POLL_WAIT_S = 0.1
@@ -50,11 +51,6 @@ class KeyedRunner(Polling):
         self._cancelled: set[asyncio.Task[None] | None] = set()
         self._draining = False
 
-    @property
-    def in_flight(self) -> int:
-        """How many records are being worked on."""
-        return self._scheduler.active
-
     async def poll_once(self, source: Source, tasks: asyncio.TaskGroup) -> None:
         """Read what there is room for, and start what may start."""
         self._throttle(source)
@@ -85,6 +81,15 @@ class KeyedRunner(Polling):
             step, since = (progress.step, progress.since) if progress else (Step.QUEUED, assigned.moved_at)
             found.append(Unfinished(assigned, offset, job.record.key if job else None, step, since, behind))
         return found
+
+    def uses(self, name: str) -> Iterable[Use]:
+        """Return how many records are worked on, and how much waits in memory."""
+        limits, its = self._limits, self._scheduler
+        return [
+            Use(Resource.SLOTS, name, its.active, limits.slots, its.waiting),
+            Use(Resource.BUFFERED_RECORDS, name, its.waiting, limits.buffered_records),
+            Use(Resource.BUFFERED_BYTES, name, its.waiting_bytes, limits.buffered_bytes),
+        ]
 
     async def let_go(self, place: Place) -> bool:
         """Cancel the attempt at a record, which is then the next of its key; not while it is with the provider."""

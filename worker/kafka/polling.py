@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import NamedTuple
 
 import structlog
@@ -14,6 +14,7 @@ from worker.kafka.source import Source
 from worker.lifecycle import done_before
 from worker.progress import Step
 from worker.records import Place
+from worker.telemetry.resources import Use
 
 log = structlog.get_logger(__name__)
 RETIRE_S = 15.0
@@ -86,6 +87,10 @@ class Polling:
 
     def unfinished(self) -> list[Unfinished]:
         """Return the oldest unfinished record of each partition."""
+        raise NotImplementedError
+
+    def uses(self, name: str) -> Iterable[Use]:
+        """Return how what it has only so much of is used."""
         raise NotImplementedError
 
     async def run(self, stop: asyncio.Event, drain_s: float) -> None:

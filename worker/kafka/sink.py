@@ -19,6 +19,7 @@ from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, wait_ran
 from worker.errors import DeadLetterReason, PermanentError, is_cut_off
 from worker.kafka.clients import asking_kafka, part_from
 from worker.records import Outgoing
+from worker.telemetry.resources import Resource, Use, failed
 
 log = structlog.get_logger(__name__)
 BATCH_BYTES = 256 * 1024
@@ -57,7 +58,12 @@ class Sink:
         self._partitions: dict[str, int] = {}
         self._queues: dict[tuple[str, int], deque[Waiting]] = {}
         self._flushing: dict[tuple[str, int], asyncio.Task[None]] = {}
+        self._writing = 0
         self.held = False
+
+    def use(self, name: str) -> Use:
+        """Return how many records are on their way to the broker, and how many are in line behind them."""
+        return Use(Resource.WRITES, name, self._writing, waiting=sum(map(len, self._queues.values())))
 
     async def publish(self, outgoing: Outgoing) -> None:
         """
@@ -120,7 +126,11 @@ class Sink:
         return taken
 
     async def _write(self, place: tuple[str, int], waiting: list[Waiting]) -> None:
-        await self._holding(place[0])(self._send, place, waiting)
+        self._writing += len(waiting)
+        try:
+            await self._holding(place[0])(self._send, place, waiting)
+        finally:
+            self._writing -= len(waiting)
         self.held = False
         for _, future in waiting:
             if not future.done():
@@ -144,6 +154,7 @@ class Sink:
 
         def tell(state: RetryCallState) -> None:
             self.held = True
+            failed(Resource.KAFKA, "write")
             error = state.outcome.exception() if state.outcome else None
             log.warning("kafka.write_held", topic=topic, error=type(error).__name__, tries=state.attempt_number)
 

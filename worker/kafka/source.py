@@ -26,6 +26,7 @@ from worker.kafka.standing import Standing
 from worker.kafka.unreadable import as_record, one_by_one, step_over
 from worker.records import Record
 from worker.telemetry import metrics
+from worker.telemetry.resources import Resource, failed
 
 log = structlog.get_logger(__name__)
 FAILED_POLL_S = 1.0
@@ -122,6 +123,7 @@ class Source:
             return []
         except (KafkaError, RuntimeError) as error:  # a damaged batch, a right that was taken: other lanes go on
             log.warning("kafka.poll_failed", source=self.name, error=type(error).__name__)
+            failed(Resource.KAFKA, "poll")
             self._take_back(self._assigned)
             await asyncio.sleep(FAILED_POLL_S)
             batches = await one_by_one(self._consumer, self._assigned, most)
@@ -224,6 +226,7 @@ class Source:
         except (KafkaError, RuntimeError) as error:  # the second: its connection was closed meanwhile
             self.refused_since = self.refused_since or time.monotonic()
             log.warning("kafka.commit_failed", source=self.name, error=type(error).__name__)
+            failed(Resource.KAFKA, "commit")
         else:
             self.refused_since = None
             for each, offset in offsets.items():

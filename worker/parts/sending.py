@@ -231,7 +231,7 @@ async def _open_accounts(
         provider = await _open_provider(shared, name, account, stack)
         opened[name] = Handover(holders, queue, Attempts(name, account, provider, clock, hold), settler, clock)
         stage.queues.append(queue)
-        stage.before_scrape.append(opened[name].forget_old_credit)
+        stage.before_scrape.append(opened[name].before_scrape)
         stage.services[f"fence-{name}"] = queue.run
     return {category: opened[accounts.of(category)[0]] for category in Category}
 

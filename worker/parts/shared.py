@@ -20,10 +20,11 @@ from worker.routing.loading import Configuration
 from worker.sealing import Pepper
 from worker.secret_files import load_key_ring, load_pepper
 from worker.state.clock import StateClock
-from worker.state.database import Database, check_schema, open_database
+from worker.state.database import Database, open_database
 from worker.state.fence import FenceStore
 from worker.state.operating import Operating
 from worker.state.people import People
+from worker.state.schema import check_schema
 from worker.topics import Topics
 
 # The slowest member of a group stops every member; ledger and active keys make longer draining needless.

@@ -13,6 +13,7 @@ import structlog
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, wait_random_exponential
 
 from worker.errors import PermanentError, StateUnavailable
+from worker.telemetry.resources import Resource, failed
 
 log = structlog.get_logger(__name__)
 WOKEN_AT_ONCE = 64  # what they do next, reading, checking and composing, takes some four milliseconds
@@ -25,6 +26,7 @@ def hold_until_back(what: str, on_hold: Callable[[], None] = lambda: None) -> As
 
     def tell(state: RetryCallState) -> None:
         on_hold()
+        failed(Resource.DATABASE, what)
         error = state.outcome.exception() if state.outcome else None
         log.warning("state.unavailable", what=what, error=str(error), tries=state.attempt_number)
 

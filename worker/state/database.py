@@ -6,16 +6,12 @@ Every database error that leaves this folder is `StateUnavailable`, so that who 
 
 import asyncio
 import fcntl
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
-from alembic import command
-from alembic.config import Config as AlembicConfig
-from alembic.runtime.migration import MigrationContext
-from alembic.script import ScriptDirectory
 from sqlalchemy.exc import DataError, DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
@@ -24,14 +20,14 @@ from sqlalchemy.pool import AsyncAdaptedQueuePool
 from worker.errors import ConfigurationError, Problem, StateRefused, StateUnavailable, is_cut_off
 from worker.sealing import Pepper
 from worker.servers import DatabaseSettings
-from worker.state.tables import SERVES, facts
+from worker.state.tables import facts
+from worker.telemetry.resources import Resource, Use
 
 # SQLSTATE classes of values that never fit: data exception, integrity constraint. A read-only server, a password that
 # was changed, a missing table: somebody will mend those, and until then everything holds. 23505: two writers met.
 VALUE_STATES, UNIQUE_VIOLATION = ("22", "23"), "23505"
 SQLITE_WAIT_S = 30.0
 URGENT_POOL = 3  # look-up, fence and ledger, of which each asks one at a time
-MIGRATIONS = Path(__file__).parent / "migrations"
 
 
 class Database:
@@ -44,7 +40,7 @@ class Database:
 
     def __init__(self, engine: AsyncEngine, urgent: AsyncEngine | None = None) -> None:
         self.urgent = self if urgent is None else Database(urgent)
-        self._engine = engine
+        self._engine, self._wanted = engine, 0
         self._reading = engine.execution_options(isolation_level="AUTOCOMMIT")
         self.is_postgresql = engine.dialect.name == "postgresql"
         # SQLite has one writer; whoever waits for it there sleeps in steps, here it is woken.
@@ -61,7 +57,7 @@ class Database:
             StateUnavailable: The database does not answer, or two transactions collided.
             StateRefused: It will never take one of these values.
         """
-        with _translated():
+        with self._counted():
             async with self._alone(), self._engine.begin() as connection:
                 yield connection
 
@@ -86,9 +82,27 @@ class Database:
         Raises:
             StateUnavailable: The database does not answer.
         """
-        with _translated():
+        with self._counted():
             async with self._reading.connect() as connection:
                 yield connection
+
+    @contextmanager
+    def _counted(self) -> Iterator[None]:
+        """Count who has a connection or wants one."""
+        self._wanted += 1
+        try:
+            with translated_errors():
+                yield
+        finally:
+            self._wanted -= 1
+
+    def use(self, name: str) -> Use:
+        """Return how many connections are in use, and how many tasks wait for one."""
+        pool = self._engine.pool
+        if not isinstance(pool, AsyncAdaptedQueuePool):
+            raise TypeError(type(pool).__name__)
+        used = pool.checkedout()
+        return Use(Resource.CONNECTIONS, name, used, pool.size(), max(0, self._wanted - used))
 
     async def answers(self) -> bool:
         """Return whether the database answers at all."""
@@ -133,7 +147,8 @@ _LOCK_PERSONS = sa.text(
 
 
 @contextmanager
-def _translated() -> Iterator[None]:
+def translated_errors() -> Iterator[None]:
+    """Turn the database's errors into ours."""
     try:
         yield
     except DBAPIError as error:
@@ -242,42 +257,3 @@ def _one_process(url: sa.URL) -> Iterator[None]:
             message = "another worker has this SQLite file; for several processes use postgresql+asyncpg://"
             raise ConfigurationError([Problem(str(path), None, "database.url", message)]) from error
         yield
-
-
-def migrate(url: str, connect_args: Mapping[str, Any] | None = None) -> None:
-    """
-    Bring the schema of *url* to this version; runs its own event loop, so call it before the worker's, or in a thread.
-
-    Raises:
-        StateUnavailable: The database does not answer.
-    """
-    parsed = sa.make_url(url)
-    if parsed.get_backend_name() == "sqlite" and parsed.database:
-        Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
-    with _translated():
-        command.upgrade(_alembic(url, connect_args), "head")
-
-
-async def check_schema(database: Database, url: str) -> None:
-    """
-    Compare the schema with this version. A newer one is right as long as it says that it serves this version, too.
-
-    Raises:
-        ConfigurationError: It is older, or so new that it serves this version no more.
-    """
-    async with database.reading() as connection:
-        found = await connection.run_sync(lambda sync: MigrationContext.configure(sync).get_current_revision())
-        serves = await connection.scalar(sa.select(facts.c.value).where(facts.c.name == SERVES)) if found else None
-    wanted = str(ScriptDirectory.from_config(_alembic(url)).get_current_head())
-    if found == wanted or (found is not None and found > wanted and serves is not None and serves <= wanted):
-        return
-    needs = "upgrade the worker" if found is not None and found > wanted else "run `sms-worker db upgrade`"
-    message = f"the schema is at {found or 'nothing'}, this worker needs {wanted}; {needs}"
-    raise ConfigurationError([Problem("database", None, "schema", message)])
-
-
-def _alembic(url: str, connect_args: Mapping[str, Any] | None = None) -> AlembicConfig:
-    config = AlembicConfig()
-    config.set_main_option("script_location", str(MIGRATIONS))
-    config.attributes |= {"url": url, "connect_args": dict(connect_args or {})}
-    return config

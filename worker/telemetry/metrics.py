@@ -49,7 +49,6 @@ DUE = gauge(
     worry="`overdue` does not fall: no sender of the lane moves what is due.",
     quiet=True,
 )
-MESSAGES_IN_FLIGHT = gauge("sms_messages_in_flight", "Messages a sender works on now.", ["source"])
 OUTCOMES = counter(
     "sms_outcomes_total",
     "Outcomes published, by category and reason.",
@@ -146,13 +145,12 @@ ACCOUNT_HOLDS = counter(
     worry="Any of `bad_credentials` or `no_credit`.",
     quiet=True,
 )
-CONCURRENCY_LIMIT = gauge(
-    "sms_concurrency_limit",
-    "Requests that this process may have under way at once.",
+BREAKER_OPEN = gauge(
+    "sms_breaker_open",
+    "1 while so many messages in a row failed at an account that this process lets it rest between tries.",
     ["account"],
-    worry="It stays at 1: the provider answers more slowly the more it is asked.",
+    worry="It is 1 for two minutes.",
 )
-FENCE_QUEUE = gauge("sms_fence_queue", "Messages waiting for the fence.", ["account"])
 
 # The law: consent, STOP, abuse.
 STOP_TO_SILENCE_S = histogram(
