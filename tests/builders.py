@@ -16,7 +16,8 @@ from worker.records import Record
 from worker.routing.loading import Configuration, load_configuration
 from worker.sealing import KeyRing, Pepper
 
-SHIPPED = Path(__file__).parent.parent / "deploy" / "config"
+ROOT = Path(__file__).parent.parent
+SHIPPED = ROOT / "deploy" / "config"
 PEPPER = Pepper(b"a pepper for tests")
 RING = KeyRing({"test": bytes(range(32))}, "test")
 NOW = datetime(2026, 11, 23, 10, 0, tzinfo=UTC)

@@ -32,7 +32,7 @@ from worker.replaying.letters import Letter
 from worker.report_page import page as report_page
 from worker.state.schema import migrate
 from worker.state.presence import Process
-from worker.state.telling import Told
+from worker.state.telling import Counts, Told, Waiting
 from worker.statusing import Ended, Source, Status
 
 IMAGES = Path(__file__).parent.parent / "docs" / "images"
@@ -48,12 +48,12 @@ def a_morning() -> Status:
         Source("replay", 0, 0, 0), Source("sender-urgent", 0, 0, 3.0), Source("sender-transactional", 3, 0.2, 58.2),
         Source("sender-marketing", 61_480, 254, 0.0),
     ]  # fmt: skip
-    told = Told(
-        {("marketing", "outside_hours"): 8_410, ("marketing", "cap_reached"): 122, ("transactional", "delayed"): 1_904},
-        {("marketing", "later"): 122, ("marketing", "24h"): 8_410, ("transactional", "24h"): 1_480, ("transactional", "later"): 424},
-        {"claimed": 14, "in_doubt": 0, "released": 0},
-        {"octopush-transactional": None, "octopush-marketing": None}, 1.4, {},
-    )  # fmt: skip
+    told = Told({"octopush-transactional": None, "octopush-marketing": None}, 1.4, {})
+    waiting = [
+        ("marketing", "cap_reached", "later", 122), ("marketing", "outside_hours", "14h", 8_410),
+        ("transactional", "delayed", "later", 424), ("transactional", "delayed", "9h", 1_480),
+    ]  # fmt: skip
+    counts = Counts([Waiting(*one) for one in waiting], {"claimed": 14, "in_doubt": 0, "released": 0})
     rows = [
         ("transactional", "order_shipped", "accepted", ""), ("urgent", "otp_code", "accepted", ""),
         ("transactional", "order_delivered", "accepted", ""), ("marketing", "promotion", "suppressed", "consent_revoked"),
@@ -63,7 +63,7 @@ def a_morning() -> Status:
     paused = {"lane:marketing": Pause("wrong prices in the autumn offer", "marie@ops-1", "2026-11-28T09:36:53+00:00")}
     latency = {"urgent": (0.19, 0.61), "transactional": (0.42, 1.9), "marketing": (7.4, 31.0)}
     letters = {"router": 2, "urgent": 0, "transactional": 1, "marketing": 0}
-    return Status(NOW, [process] * 4, sources, told, paused, latency, letters, ended)
+    return Status(NOW, [process] * 4, sources, told, counts, paused, latency, letters, ended)
 
 
 async def status() -> None:

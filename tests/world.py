@@ -108,11 +108,18 @@ class World:
                     await asyncio.wait_for(running, 40)
 
     @asynccontextmanager
-    async def process(self, *arguments: str) -> AsyncIterator[asyncio.subprocess.Process]:
-        """Run a worker in a process of its own until the block ends; its log is appended."""
+    async def process(self, *arguments: str, code: Path = builders.ROOT) -> AsyncIterator[asyncio.subprocess.Process]:
+        """Run a worker in a process of its own until the block ends; its log is appended. *code* may be another version."""
         with self.log.open("ab") as log:
             said = self.log.stat().st_size
-            command = [sys.executable, "-m", "worker", "run", "--config", self.config, *arguments]
+            python = [
+                "env",
+                "-C",
+                code,
+                sys.executable,
+                "-m",
+            ]  # where it runs comes first of where it looks for modules
+            command = [*python, "worker", "run", "--config", self.config.absolute(), *arguments]
             async with open_process(command, environment={**CREDENTIALS}, output=log) as process:
                 for _ in range(900):
                     if b"worker.running" in self.log.read_bytes()[said:] or process.returncode is not None:

@@ -63,11 +63,19 @@ def costs(line: Line) -> str:
     return ", ".join(f"{amount:,.2f} {currency}".strip() for currency, amount in sorted(line.cost.items()))
 
 
+def why(line: Line) -> str:
+    """Return why messages of a line were not sent, the most frequent reason first."""
+    return ", ".join(f"{reason} {count:,}" for reason, count in line.why.most_common() if count)
+
+
 def _figures(total: Line) -> str:
     delivered = total.ended["delivered"]
     told = [
         ("sent", f"{total.sent:,}"),
-        ("not sent", f"{total.not_sent:,}"),
+        (
+            "not sent",
+            f"{total.not_sent:,}" + (f" ({percent(1 - total.sent_share)})" if total.sent_share is not None else ""),
+        ),
         ("delivered", f"{delivered:,} ({percent(total.share(delivered))})" if delivered else "not reported"),
         ("clicked", f"{total.ended['clicked']:,}" if total.ended["clicked"] else "not counted"),
         ("segments", f"{total.segments:,}"),
@@ -121,6 +129,7 @@ def _table(report: Report) -> str:
     names = "".join(f"<th class=name>{escape(name)}</th>" for name in report.by)
     heads = (
         "sent",
+        "of all",
         "delivered",
         "clicked",
         "suppressed",
@@ -130,6 +139,7 @@ def _table(report: Report) -> str:
         "dead letters",
         "segments",
         "cost",
+        "why not",
     )
     rows = "".join(_row(group, line) for group, line in report.ordered())
     return f"<table><tr>{names}{''.join(f'<th>{head}</th>' for head in heads)}</tr>{rows}</table>"
@@ -138,11 +148,11 @@ def _table(report: Report) -> str:
 def _row(group: Iterable[str], line: Line) -> str:
     cells = [
         f"{line.sent:,}",
-        percent(line.share(line.ended["delivered"])) if line.ended["delivered"] else "",
-        percent(line.share(line.ended["clicked"])) if line.ended["clicked"] else "",
+        *map(percent, (line.sent_share, line.rate("delivered"), line.rate("clicked"))),
         *(f"{line.ended[kind]:,}" for kind in ("suppressed", "expired", "rejected", "unknown", "dead_lettered")),
         f"{line.segments:,}",
         costs(line),
     ]
     names = "".join(f"<td class=name>{escape(part)}</td>" for part in group)
-    return f"<tr>{names}{''.join(f'<td>{escape(cell)}</td>' for cell in cells)}</tr>"
+    figures = "".join(f"<td>{escape(cell)}</td>" for cell in cells)
+    return f"<tr>{names}{figures}<td class=name>{escape(why(line))}</td></tr>"

@@ -55,6 +55,16 @@ class Line:
         """Return *part* of what was sent; None where nothing was."""
         return part / self.sent if self.sent else None
 
+    @property
+    def sent_share(self) -> float | None:
+        """Of the messages that ended, those that a provider took; None where none did."""
+        ended = self.sent + self.not_sent
+        return self.sent / ended if ended else None
+
+    def rate(self, kind: str) -> float | None:
+        """Return the share of what was sent that somebody told *kind* of; None where nobody ever did."""
+        return self.share(self.ended[kind]) if self.ended[kind] else None
+
     def take_back(self, data: dict[str, Any]) -> None:
         """Count a dead letter no more: it was put back, and ended otherwise."""
         self.ended[data["outcome"]] -= 1

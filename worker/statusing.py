@@ -16,7 +16,7 @@ from worker.kafka.scanning import fetch_records, last_records
 from worker.pausing import Pause, PauseFile, Pauses
 from worker.records import Record
 from worker.state.presence import Presence, Process
-from worker.state.telling import Telling, Told
+from worker.state.telling import Counts, Telling, Told
 from worker.tools import Tools
 
 SAMPLE = 300  # outcomes, for rates and latency
@@ -71,6 +71,7 @@ class Status:
     processes: Sequence[Process]
     sources: Sequence[Source]
     told: Told
+    counts: Counts
     paused: Mapping[str, Pause]
     latency_s: Mapping[str, tuple[float, float]]
     letters: Mapping[str, int]
@@ -103,6 +104,7 @@ class Statusing:
             await Presence(tools.database).alive(),
             await self._sources(),
             await self._telling.read(),
+            await self._telling.count(),
             await self._paused(),
             _latency(told),
             await self._letters(),

@@ -66,7 +66,19 @@ def allowed_labels(world: World) -> set[str]:
     )
     words = {str(value) for each in (*lists, Resource, Job) for value in each}
     words |= {"routed", "projected", "ignored", "unrouted", "dead_lettered", "observe", "enforce", "GSM-7", "UCS-2"}
-    words |= {"router", "replay", "others", "urgent", "overdue", "later", "ring", "api", "refused", "", *map("{}h".format, range(25))}
+    words |= {
+        "router",
+        "replay",
+        "others",
+        "urgent",
+        "overdue",
+        "later",
+        "ring",
+        "api",
+        "refused",
+        "",
+        *map("{}h".format, range(25)),
+    }
     topics = Topics(its.settings.kafka.prefix)
     words |= {f"sender-{lane}" for lane in Lane} | {topics.replay, *map(topics.lane, Lane), *map(topics.lane_due, Lane)}
     words |= {topic.name for intake in its.settings.intakes.values() for topic in intake.topics}

@@ -1,5 +1,6 @@
 """`status` tells how everything stands, from Kafka and the state store alone."""
 
+import csv
 import json
 
 from tests.acceptance.test_pausing import heard
@@ -33,7 +34,7 @@ async def test_status_tells_what_runs_what_is_behind_what_is_paused_and_what_cam
     assert told["paused"]["lane:marketing"]["reason"] == "wrong prices"
     assert told["letters"] == {"router": 1, "urgent": 0, "transactional": 0, "marketing": 0}
     assert told["told"]["held"] == {"octopush-marketing": None, "octopush-transactional": None}
-    assert {"lane": "marketing", "of": "6h", "count": 1} in told["told"]["due"]
+    assert {"lane": "marketing", "reason": "delayed", "due": "2h", "messages": 1} in told["counts"]["waiting"]
     assert len(told["processes"]) == 1
     assert 0 < told["latency_s"]["transactional"][0] <= told["latency_s"]["transactional"][1]
     assert {one["outcome"] for one in told["outcomes"]} >= {"accepted", "dead_lettered"}
@@ -60,15 +61,23 @@ async def test_a_report_counts_what_the_results_topic_says(servers, tmp_path) ->
             await world.publish("order.shipped", {"contact_id": "c-1"})
             await world.outcomes(5)
         table = await world.command("report", "--from", "1h")
-        csv = (
+        autumn = (
             await world.command("report", "--from", "1h", "--campaign", "autumn", "--by", "campaign", "--csv", "-")
         ).stdout
         await world.command("report", "--from", "1h", "--html", str(tmp_path / "report.html"))
+        rows = list(
+            csv.DictReader(
+                (await world.command("report", "--from", "1h", "--by", "category", "--csv", "-")).stdout.splitlines()
+            )
+        )
         wrong = await world.command("report", "--by", "person", expect=2)
 
     assert "4 sent, 1 not, 0.20 EUR" in table.stderr
     assert "cannot be measured" in " ".join(table.stderr.split())
     assert "no_consent 1" in table.stdout
-    assert csv.splitlines()[1].startswith("autumn,3,0,0,0,0,0,0,0,0,0,0,3,0.15,EUR")
+    assert autumn.splitlines()[1].startswith("autumn,3,0,0,0,0,0,0,0,0,0,0,3,0.15,EUR")
     assert "What was sent" in (tmp_path / "report.html").read_text()
+    (marketing,) = [row for row in rows if row["category"] == "marketing"]
+    assert marketing["not sent: no_consent"] == marketing["suppressed"] == "1"
+    assert (marketing["sent of all"], marketing["delivered of sent"]) == ("0.75", "")
     assert "there are campaign, route, category" in " ".join(wrong.stderr.replace("│", " ").split())

@@ -1,5 +1,6 @@
 """How long what is known of people is kept, and what is still known of a day that is past."""
 
+import asyncio
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -25,6 +26,7 @@ from worker.state.pruning import Pruning
 from worker.state.retention import Retention
 from worker.state.suppressing import Suppressing, SuppressionRow
 from worker.state.tables import consents, contacts, deferred, ledger, numbers, person_keys, signs
+from worker.state.snapshots import Snapshot
 from worker.state.telling import Telling
 
 PERSON, CONTACT = PEPPER.name("phone", "+33612345678"), PEPPER.name("contact", "c-1")
@@ -193,7 +195,7 @@ async def test_how_the_deployment_stands_is_told_alike_by_every_process(database
     soon = NOW.timestamp()
     rows = [{"message_id": row("x", 0)["message_id"], "step": 1, "lane": "marketing", "due": soon + wait, "reason": reason,
              "template": "t", "recipient": "r", "message": b""}
-            for wait, reason in ((-60, "flood"), (1_800, "delayed"), (1_800, "outside_hours"), (2 * DAY_S, "delayed"))]  # fmt: skip
+            for wait, reason in ((-60, "flood"), (10_000, "delayed"), (10_000, "outside_hours"), (2 * DAY_S, "delayed"))]  # fmt: skip
     claims = [{**row("claimed", 0), "account": "a", "lease_until": soon + lease} for lease in (600, -600)]
     async with database.transaction() as connection:
         await connection.execute(deferred.insert(), rows)
@@ -203,16 +205,36 @@ async def test_how_the_deployment_stands_is_told_alike_by_every_process(database
     await Jobs(database).expect()
     before = (await Telling(database, SystemClock()).read()).jobs
     await Jobs(database).done(Job.PRUNE)
-    told = await Telling(database, SystemClock()).read()
+    told, counts = await Telling(database, SystemClock()).read(), await Telling(database, SystemClock()).count()
 
-    assert told.waiting == {("marketing", "flood"): 1, ("marketing", "delayed"): 2, ("marketing", "outside_hours"): 1}
-    assert told.due == {("marketing", "overdue"): 1, ("marketing", "1h"): 2, ("marketing", "later"): 1}
-    assert told.open == {"claimed": 1, "in_doubt": 1, "released": 1}
+    assert counts.by("reason") == {("flood",): 1, ("delayed",): 2, ("outside_hours",): 1}
+    assert counts.by("lane", "due") == {("marketing", "overdue"): 1, ("marketing", "3h"): 2, ("marketing", "later"): 1}
+    assert counts.open == {"claimed": 1, "in_doubt": 1, "released": 1}
     assert told.held == {"a": "no_credit"}
     assert 7.0 <= told.projection_age_s < 60.0
     assert set(told.jobs) == set(Job)
     assert told.jobs["prune"] > before["prune"]
     assert told.jobs["upkeep"] == before["upkeep"]
+
+
+async def test_one_process_counts_and_all_of_them_tell(database) -> None:
+    counted = list[int]()
+
+    def process(number: int, every_s: float = 3600.0) -> Snapshot:
+        async def count() -> str:
+            counted.append(number)
+            return f"of {number}"
+
+        return Snapshot(database, "counts", every_s, count)
+
+    first = await asyncio.gather(*(process(number).get() for number in range(5)))
+    (whose,) = counted
+    later = [await process(number).get() for number in range(5, 8)]
+    due = await process(9, every_s=0.0).get()
+
+    assert set(first) <= {None, f"of {whose}"}
+    assert later == [f"of {whose}"] * 3
+    assert (counted, due) == ([whose, 9], "of 9")
 
 
 async def test_a_number_that_is_a_living_contacts_is_not_a_prospect_of_its_own(database, projector) -> None:

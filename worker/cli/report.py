@@ -18,10 +18,11 @@ from worker.cli.people import plain_cells
 from worker.cli.printing import console, progress
 from worker.content.composing import DEFAULT_ZONE
 from worker.environment import load_settings
-from worker.report_page import NO_OPENS, costs, page, percent
+from worker.report_page import NO_OPENS, costs, page, percent, why
 from worker.reporting import GROUPS, LATER, NOT_SENT, Line, Report, make_report
 from worker.topics import Topics
 
+RATES = ("sent of all", *(f"{kind} of sent" for kind in LATER))
 _TIME = "A time (2026-11-23T08:00Z), a day, or how long ago: 12h, 7d."
 
 
@@ -81,28 +82,29 @@ def _table(found: Report) -> Table:
     table = Table(box=None, pad_edge=False, header_style="dim")
     for name in found.by:
         table.add_column(name)
-    for name in ("sent", "delivered", "clicked", "not sent", "why not", "segments", "cost"):
+    for name in ("sent", "of all", "delivered", "clicked", "not sent", "why not", "segments", "cost"):
         table.add_column(name, justify="left" if name == "why not" else "right")
     for group, line in found.ordered():
-        later = [percent(line.share(line.ended[kind])) if line.ended[kind] else "" for kind in ("delivered", "clicked")]
-        counts = (f"{line.sent:,}", *later, f"{line.not_sent:,}", _why(line), f"{line.segments:,}", costs(line))
+        rates = map(percent, (line.sent_share, line.rate("delivered"), line.rate("clicked")))
+        counts = (f"{line.sent:,}", *rates, f"{line.not_sent:,}", why(line), f"{line.segments:,}", costs(line))
         table.add_row(*group, *counts)
     return table
 
 
-def _why(line: Line) -> str:
-    return ", ".join(f"{reason} {count:,}" for reason, count in line.why.most_common())
-
-
 def _write_csv(found: Report, file: Path) -> None:
-    """One row a group, with a column for each kind of end: what people pivot."""
+    """One row a group, with a column for each kind of end, each rate and each reason that occurs: what people pivot."""
     text = io.StringIO()
     writer = csv.writer(text)
-    writer.writerow([*found.by, "sent", *LATER, *NOT_SENT, "segments", "cost", "currency"])
+    reasons = sorted(reason for reason, count in found.total.why.items() if count)
+    heads = [*found.by, "sent", *LATER, *NOT_SENT, "segments", "cost", "currency", *RATES]
+    writer.writerow([*heads, *(f"not sent: {reason}" for reason in reasons)])
     for group, line in found.ordered():
         currency = next(iter(line.cost), "")
         counts = (line.sent, *(line.ended[kind] for kind in (*LATER, *NOT_SENT)), line.segments)
-        writer.writerow([*plain_cells(group), *counts, round(line.cost[currency], 4), currency])
+        rates = [line.sent_share, *map(line.rate, LATER)]
+        shares = ["" if rate is None else round(rate, 4) for rate in rates]
+        why_not = [line.why[reason] for reason in reasons]
+        writer.writerow([*plain_cells(group), *counts, round(line.cost[currency], 4), currency, *shares, *why_not])
     if str(file) == "-":
         sys.stdout.write(text.getvalue())
     else:

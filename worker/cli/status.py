@@ -1,7 +1,6 @@
 """`status`: how everything stands, in a terminal, again and again."""
 
 import asyncio
-from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
@@ -16,11 +15,12 @@ from rich.text import Text
 
 from worker.cli.options import DEFAULT_CONFIG, ConfigOption, JsonOption
 from worker.cli.printing import console
-from worker.state.telling import WITHIN
+from worker.state.telling import DUE, LATER, OVERDUE
 from worker.statusing import Source, Status, Statusing, open_statusing
 from worker.tools import open_tools
 
 STYLES = {"accepted": "green", "suppressed": "yellow", "deferred": "cyan", "dead_lettered": "red", "unknown": "red"}
+STRETCHES = {OVERDUE: DUE[:1], "1h": DUE[1:2], "6h": DUE[2:7], "24h": DUE[7:-1], LATER: DUE[-1:]}
 LATE_S = {"urgent": 30.0, "sender-urgent": 30.0, "bulk": 14_400.0, "sender-marketing": 14_400.0}
 
 
@@ -47,7 +47,9 @@ async def _run(config: Path, *, watch: bool, every: float, as_json: bool) -> Non
         await asyncio.sleep(1.0)
         found = await statusing.look()
         if as_json:
-            typer.echo(orjson.dumps(asdict(found) | {"told": _told(found)}, option=orjson.OPT_INDENT_2, default=str))
+            typer.echo(
+                orjson.dumps({**asdict(found), "counts": _counts(found)}, option=orjson.OPT_INDENT_2, default=str)
+            )
             return
         if not watch:
             console().print(shown(found))
@@ -105,7 +107,7 @@ def _accounts(found: Status) -> Table:
     letters = sum(found.letters.values())
     kept = ", ".join(f"{stage} {count:,}" for stage, count in found.letters.items() if count)
     table.add_row("dead letters", Text(kept or "none", style="bold red" if letters else "green"))
-    unsure = found.told.open.get("in_doubt", 0)
+    unsure = found.counts.open.get("in_doubt", 0)
     table.add_row("in doubt", Text(f"{unsure:,}", style="yellow" if unsure else ""))
     age_s = found.told.projection_age_s
     known = "never" if age_s is None else f"known up to {_span(age_s)} ago"
@@ -114,11 +116,12 @@ def _accounts(found: Status) -> Table:
 
 
 def _waiting(found: Status) -> Table:
-    table = _table("waits", *(f">{name}" for name, _ in WITHIN), "why")
-    for lane in sorted({lane for lane, _ in found.told.due}):
-        why = [f"{reason} {count:,}" for (of, reason), count in sorted(found.told.waiting.items()) if of == lane]
-        counts = [f"{found.told.due.get((lane, name), 0):,}" for name, _ in WITHIN]
-        table.add_row(lane, *counts, ", ".join(why))
+    table = _table("waits", *(f">{name}" for name in STRETCHES), "why")
+    due, reasons = found.counts.by("lane", "due"), found.counts.by("lane", "reason")
+    for lane in sorted({one.lane for one in found.counts.waiting}):
+        why = [f"{reason} {count:,}" for (of, reason), count in sorted(reasons.items()) if of == lane]
+        counts = [sum(due.get((lane, name), 0) for name in names) for names in STRETCHES.values()]
+        table.add_row(lane, *(f"{count:,}" for count in counts), ", ".join(why))
     return table
 
 
@@ -144,8 +147,6 @@ def _span(seconds: float) -> str:
     return f"{seconds * 1000:.0f} ms" if seconds < 1 else f"{seconds:.1f} s"
 
 
-def _told(found: Status) -> dict[str, object]:
-    """Return what the state store tells, with names in place of pairs."""
-    pairs: Iterable[str] = ("waiting", "due")
-    told = asdict(found.told)
-    return told | {name: [{"lane": a, "of": b, "count": n} for (a, b), n in told[name].items()] for name in pairs}
+def _counts(found: Status) -> dict[str, object]:
+    """Return what waits and what is open, with names."""
+    return {"waiting": [one._asdict() for one in found.counts.waiting], "open": found.counts.open}

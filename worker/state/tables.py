@@ -286,3 +286,12 @@ signs = sa.Table(
     sa.Column("person", sa.String(40), primary_key=True),
     sa.Column("at", sa.Double, nullable=False),
 )
+
+# What one process counted of the whole deployment, for all of them to tell.
+snapshots = sa.Table(
+    "snapshots",
+    metadata,
+    sa.Column("name", sa.String(40), primary_key=True),
+    sa.Column("claimed_at", sa.Double, nullable=False, comment="when somebody last began to count"),
+    sa.Column("value", sa.Text, comment="as JSON; none before the first count is done"),
+)

@@ -2,9 +2,12 @@
 
 import math
 import random
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
+import orjson
 import sqlalchemy as sa
 import structlog
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -14,14 +17,50 @@ from worker.delivery.ledger import State
 from worker.errors import StateRefused, StateUnavailable
 from worker.state.database import Database
 from worker.state.now import db_now
+from worker.state.snapshots import Snapshot
 from worker.state.tables import accounts, deferred, jobs, ledger, projections
 from worker.telemetry import metrics
 
 log = structlog.get_logger(__name__)
-EVERY_S = 30.0  # it counts what waits: a million rows take most of a second
-HOUR_S = 3600.0
-# By when a message is due: the first that holds.
-WITHIN = (("overdue", 0.0), ("1h", HOUR_S), ("6h", 6 * HOUR_S), ("24h", 24 * HOUR_S), ("later", float("inf")))
+EVERY_S = 30.0
+COUNTED_EVERY_S = 25.0  # less than any process's own period, so that somebody's turn comes with each
+HOUR_S, HOURS = 3600.0, 24
+OVERDUE, LATER = "overdue", "later"
+DUE = (OVERDUE, *(f"{hour}h" for hour in range(1, HOURS + 1)), LATER)  # within so many hours
+
+
+class Waiting(NamedTuple):
+    """
+    Deferred messages that are alike.
+
+    Attributes:
+        due: Of `DUE`, the first that holds.
+    """
+
+    lane: str
+    reason: str
+    due: str
+    messages: int
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """
+    What is dear to count: it takes a second for some million rows.
+
+    Attributes:
+        open: Messages begun and not ended, by state; a claim past its lease is in doubt.
+    """
+
+    waiting: Sequence[Waiting]
+    open: Mapping[str, int]
+
+    def by(self, *fields: str) -> dict[tuple[str, ...], int]:
+        """Return how many messages wait, by fields of `Waiting`."""
+        counts: Counter[tuple[str, ...]] = Counter()
+        for one in self.waiting:
+            counts[tuple(getattr(one, field) for field in fields)] += one.messages
+        return dict(counts)
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,28 +69,23 @@ class Told:
     How things stand in the whole deployment. Times are seconds since 1970 by the database's clock.
 
     Attributes:
-        waiting: Deferred messages by lane and reason.
-        due: By lane, and within which time they are due.
-        open: Messages begun and not ended, by state; a claim past its lease is in doubt.
         held: Accounts, and why each is held; None for one that is not.
         projection_age_s: None if nothing was ever projected.
         jobs: When each was done last.
     """
 
-    waiting: Mapping[tuple[str, str], int]
-    due: Mapping[tuple[str, str], int]
-    open: Mapping[str, int]
     held: Mapping[str, str | None]
     projection_age_s: float | None
     jobs: Mapping[str, float]
 
 
 class Telling:
-    """Tells metrics how things stand; every process does, and tells the same."""
+    """Tells metrics how things stand; every process does, and tells the same, but only one of them counts."""
 
     def __init__(self, database: Database, clock: Clock) -> None:
         self._database = database
         self._clock = clock
+        self._shared = Snapshot(database, "counts", COUNTED_EVERY_S, self._counted)
 
     async def run(self) -> None:
         """Tell for ever; belongs into a TaskGroup."""
@@ -70,13 +104,9 @@ class Telling:
             StateUnavailable: The database does not answer.
         """
         async with self._database.reading() as connection:
-            waiting, due = await _waiting(connection)
             held = sa.select(accounts.c.name, accounts.c.hold_reason, accounts.c.held_until > db_now())
             oldest = sa.select(db_now() - sa.func.min(projections.c.caught_up_at))
             return Told(
-                waiting,
-                due,
-                await _open(connection),
                 {
                     name: (reason or "held") if is_held else None
                     for name, reason, is_held in await connection.execute(held)
@@ -84,6 +114,20 @@ class Telling:
                 await connection.scalar(oldest),
                 {row.name: row.succeeded_at for row in await connection.execute(sa.select(jobs))},
             )
+
+    async def count(self) -> Counts:
+        """
+        Return what waits and what is open, as it is now.
+
+        Raises:
+            StateUnavailable: The database does not answer.
+        """
+        async with self._database.reading() as connection:
+            return Counts(await _waiting(connection), await _open(connection))
+
+    async def _counted(self) -> str:
+        counts = await self.count()
+        return orjson.dumps({"waiting": [tuple(one) for one in counts.waiting], "open": counts.open}).decode()
 
     async def tell(self) -> None:
         """
@@ -93,30 +137,31 @@ class Telling:
             StateUnavailable: The database does not answer.
         """
         told = await self.read()
-        for metric, counts in ((metrics.WAITING, told.waiting), (metrics.DUE, told.due)):
-            metric.clear()
-            for labels, count in counts.items():
-                metric.labels(*labels).set(count)
-        for state, count in told.open.items():
-            metrics.child(metrics.LEDGER_OPEN, state).set(count)
         for account, reason in told.held.items():
             metrics.child(metrics.HELD, account).set(reason is not None)
         metrics.PROJECTION_AGE_S.set(math.inf if told.projection_age_s is None else told.projection_age_s)
         for job, at in told.jobs.items():
             metrics.child(metrics.JOB_SUCCEEDED, job).set(at)
+        if (counted := await self._shared.get()) is not None:
+            its = orjson.loads(counted)
+            _tell(Counts([Waiting(*one) for one in its["waiting"]], its["open"]))
 
 
-async def _waiting(connection: AsyncConnection) -> tuple[dict[tuple[str, str], int], dict[tuple[str, str], int]]:
-    within = sa.case(
-        *((deferred.c.due <= db_now() + seconds, name) for name, seconds in WITHIN[:-1]), else_=WITHIN[-1][0]
-    ).label("within")
-    counting = sa.select(deferred.c.lane, deferred.c.reason, within, sa.func.count().label("messages"))
-    waiting: dict[tuple[str, str], int] = {}
-    due: dict[tuple[str, str], int] = {}
-    for row in await connection.execute(counting.group_by(deferred.c.lane, deferred.c.reason, within)):
-        for counts, key in ((waiting, (row.lane, row.reason)), (due, (row.lane, row.within))):
-            counts[key] = counts.get(key, 0) + row.messages
-    return waiting, due
+def _tell(counts: Counts) -> None:
+    for metric, fields in ((metrics.WAITING, ("lane", "reason")), (metrics.DUE, ("lane", "due"))):
+        metric.clear()
+        for labels, count in counts.by(*fields).items():
+            metric.labels(*labels).set(count)
+    for state, count in counts.open.items():
+        metrics.child(metrics.LEDGER_OPEN, state).set(count)
+
+
+async def _waiting(connection: AsyncConnection) -> list[Waiting]:
+    now: float = (await connection.execute(sa.select(db_now()))).scalar_one()
+    within = sa.case(*((deferred.c.due <= now + hour * HOUR_S, DUE[hour]) for hour in range(HOURS + 1)), else_=LATER)
+    its = (deferred.c.lane, deferred.c.reason, within.label("within"))
+    counting = sa.select(*its, sa.func.count()).group_by(*its)
+    return [Waiting(*row) for row in await connection.execute(counting)]
 
 
 async def _open(connection: AsyncConnection) -> dict[str, int]:
