@@ -77,6 +77,9 @@ class PauseFile:
 
     Args:
         path: Need not exist.
+
+    Attributes:
+        on_change: Called with each scope that the file pauses, and why, or resumes, and None; not for what it says at first.
     """
 
     def __init__(self, path: Path, pauses: Pauses, clock: Clock) -> None:
@@ -84,6 +87,8 @@ class PauseFile:
         self._pauses = pauses
         self._clock = clock
         self._read: bytes | None = None
+        self._said: Mapping[str, Pause] = {}
+        self.on_change: list[Callable[[str, Pause | None], None]] = []
 
     async def run(self) -> None:
         """Look for ever; belongs into a TaskGroup."""
@@ -101,8 +106,12 @@ class PauseFile:
             log.warning("pause_file.unreadable", file=str(self._path), error=error.strerror)
             return
         if content != self._read:
-            self._read = content
-            self._pauses.adopt("file", scopes_in(content.decode(errors="replace")))
+            self._read, before = content, self._said
+            self._said = scopes_in(content.decode(errors="replace"))
+            self._pauses.adopt("file", self._said)
+            for scope in sorted(before.keys() ^ self._said.keys()):
+                for changed in self.on_change:
+                    changed(scope, self._said.get(scope))
 
 
 def scopes_in(text: str) -> dict[str, Pause]:

@@ -94,8 +94,14 @@ async def test_a_file_pauses_too_for_when_kafka_is_down(servers, tmp_path) -> No
             text = (tmp_path / "paused").read_text()
             await world.command("resume", "--lane", "urgent", "--file")
             await world.outcomes(1)
+            audited = await world.read("sms.audit", lambda found: len(found) >= 2)
         log = world.log.read_text()
 
+    said = [json.loads(record.value) for record in audited]
+    assert [(one["action"], one["scope"], one["reason"], one["through"]) for one in said] == [
+        ("pause", "lane:urgent", "fraud wave", "file"),
+        ("resume", "lane:urgent", "", "file"),
+    ]
     assert before == []
     assert text == "lane:urgent  # fraud wave\n"
     assert "operator.resumed" in log

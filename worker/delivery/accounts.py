@@ -6,7 +6,7 @@ from typing import Annotated, Self
 
 from pydantic import Field, SecretStr, model_validator
 
-from schemas.messages import Category
+from schemas.messages import Category, Lane
 from worker.config_files import Config, load_yaml
 from worker.content.templates import SenderName
 from worker.errors import ConfigurationError, Problem
@@ -153,6 +153,10 @@ class Accounts(Config):
         """Return the account's name and the account of a *category*."""
         name = self.categories[category]
         return name, self.accounts[name]
+
+    def of_lane(self, lane: Lane) -> tuple[str, Account]:
+        """Return the account's name and the account that messages of *lane* are sent by; urgent ones are transactional."""
+        return self.of(Category.MARKETING if lane is Lane.MARKETING else Category.TRANSACTIONAL)
 
     def missing_credentials(self) -> list[Problem]:
         """Return what a worker that really sends would lack."""

@@ -9,8 +9,7 @@ from contextlib import AsyncExitStack
 import structlog
 
 from schemas.messages import Category, Lane
-from worker.delivery.accounts import Account, Accounts
-from worker.delivery.asks import Ask
+from worker.delivery.accounts import Account
 from worker.delivery.attempts import Attempts
 from worker.delivery.handover import Handover
 from worker.delivery.queue import FenceQueue
@@ -18,16 +17,14 @@ from worker.delivery.verdicts import Provider
 from worker.errors import ConfigurationError
 from worker.floods import Floods, template_scope
 from worker.kafka.clients import make_producer
-from worker.kafka.control import ControlTopic
 from worker.kafka.keyed import KeyedRunner
 from worker.kafka.sink import open_sink
 from worker.letters import LaneLetters
 from worker.messages import message_in
 from worker.mover import Mover
+from worker.parts.pausing import hear_pauses, is_paused
 from worker.parts.shared import DRAIN_S, URGENT_DRAIN_S, Shared, Stage, source_maker
-from worker.pausing import PauseFile, Pauses
 from worker.policy.checking import Checking
-from worker.policy.verdicts import Reason, Send
 from worker.providers.octopush import open_octopush
 from worker.providers.simulation import Simulation
 from worker.records import Record
@@ -42,12 +39,11 @@ from worker.state.lookup import BatchedLookup
 from worker.state.presence import Presence
 from worker.state.settling import BatchedSettler
 from worker.state.spending import Spending
-from worker.state.waiting import MOST_LET_GO, Waiting
+from worker.state.waiting import Waiting
 from worker.telemetry import metrics
 
 log = structlog.get_logger(__name__)
 SAME_HOLD_S = 0.5
-LET_GO_EVERY_S = 2.0
 
 
 async def open_senders(shared: Shared, stage: Stage, lanes: Collection[Lane], stack: AsyncExitStack) -> None:
@@ -57,8 +53,6 @@ async def open_senders(shared: Shared, stage: Stage, lanes: Collection[Lane], st
     settler = BatchedSettler(shared.database, Hygiene(shared.database, shared.people))
     stage.services |= {"lookup": lookup.run, "settler": settler.run}
     handovers = await _open_accounts(shared, stage, settler, stack)
-
-    await _hear_pauses(shared, stage)
 
     def checks(configuration: Configuration) -> Checking:
         holds = lambda template: shared.operations.flood(template_scope(template)) is not None  # noqa: E731
@@ -78,7 +72,7 @@ async def open_senders(shared: Shared, stage: Stage, lanes: Collection[Lane], st
         sender = Sender(lookup, checking, handovers, sink, shared.outcomes, letters, floods, shared.clock)
         senders.append(sender)
         due, urgent = topics.lane_due(lane), lane is Lane.URGENT
-        stage.queue_of[name] = queues[account_of(lane, configuration.accounts)]
+        stage.queue_of[name] = queues[configuration.accounts.of_lane(lane)[0]]
         stage.runners[name] = KeyedRunner(
             source_maker(shared, name, {due: "earliest", topics.lane(lane): "earliest"}, urgent=urgent, first=[due]),
             _counting(lane, _giving_up(shared, letters, sender.handle)),
@@ -86,6 +80,7 @@ async def open_senders(shared: Shared, stage: Stage, lanes: Collection[Lane], st
             revoke_drain_s=URGENT_DRAIN_S if urgent else DRAIN_S,
             commit_every_s=settings.kafka.commit_every_s,
         )
+    await hear_pauses(shared, stage)
     _adopt_reloads(shared, stage, senders, checks)
     waiting = HoldingWaiting(Waiting(shared.database))
     for lane in lanes:  # each by itself: codes that are due never wait for offers
@@ -110,52 +105,6 @@ def _adopt_reloads(
 
     shared.reloading.adopters.append(adopt)
     adopt(shared.configuration)
-
-
-async def _hear_pauses(shared: Shared, stage: Stage) -> None:
-    """Know what is paused before anything begins, and hear of what changes."""
-    pauses, settings, waiting = shared.pauses, shared.configuration.settings, Waiting(shared.database)
-    control = ControlTopic(settings.kafka, shared.topics.control, pauses, shared.clock)
-    file = PauseFile(settings.pauses_in, pauses, shared.clock)
-    await control.catch_up()
-    file.look()
-
-    def changed(scope: str) -> None:
-        """What resumes begins slowly, by the rules and texts of now; what pauses is left where it is."""
-        if scope in pauses.paused:
-            return
-        kind, _, name = scope.partition(":")
-        for queue in stage.queues:
-            lanes = {lane for lane in Lane if account_of(lane, shared.configuration.accounts) == queue.name}
-            if (kind == "account" and name == queue.name) or (kind == "lane" and name in lanes):
-                queue.resume()
-            queue.check_again()
-
-    async def let_go() -> None:
-        """
-        Let messages of routes that resumed go, some thousand at a time; the check puts back those of routes that did not.
-
-        Again and again: one may have been written down by a process that had not heard yet.
-        """
-        while True:
-            await shared.clock.sleep(LET_GO_EVERY_S)
-            if not any(scope.startswith("route:") for scope in pauses.paused):
-                while await hold_until_back("pauses")(waiting.let_go, Reason.PAUSED.value) == MOST_LET_GO:
-                    pass
-
-    pauses.on_change.append(changed)
-    stage.services |= {"control": control.run, "pause-file": file.run, "resuming": let_go}
-
-
-def _paused(pauses: Pauses, account: str) -> Callable[[Ask], bool]:
-    """Return whether something of an ask is paused: its account, its lane, or the route that its cancellations name, too."""
-
-    def paused(ask: Ask) -> bool:
-        if not pauses.paused or not isinstance(ask.verdict, Send):  # what is refused or deferred texts nobody
-            return False
-        return not pauses.paused.keys().isdisjoint({f"account:{account}", f"lane:{ask.lane}", *ask.limits.cancelled_by})
-
-    return paused
 
 
 def _giving_up(
@@ -183,18 +132,13 @@ def _counting(lane: Lane, handle: Callable[[Record], Awaitable[None]]) -> Callab
     return counted
 
 
-def account_of(lane: Lane, accounts: Accounts) -> str:
-    """Return the account that the messages of *lane* are sent by; urgent ones are transactional."""
-    return accounts.of(Category.MARKETING if lane is Lane.MARKETING else Category.TRANSACTIONAL)[0]
-
-
 async def _open_accounts(
     shared: Shared, stage: Stage, settler: BatchedSettler, stack: AsyncExitStack
 ) -> dict[Category, Handover]:
     """Open each account once, however many categories use it."""
     accounts, settings, clock = shared.configuration.accounts, shared.configuration.settings, shared.clock
     incarnation = uuid.uuid4().hex
-    urgent = account_of(Lane.URGENT, accounts)
+    urgent = accounts.of_lane(Lane.URGENT)[0]
     others = FenceStore(shared.database, incarnation, settings.projection_max_age_s, [urgent])
     # What serves the urgent lane waits for nobody's connection.
     reserved = FenceStore(shared.database.urgent, incarnation, settings.projection_max_age_s, [urgent])
@@ -227,7 +171,7 @@ async def _open_accounts(
         await others.open_account(name)
         metrics.child(metrics.RATE, name).set(account.segments_per_second)
         fences = reserved if name == urgent else others
-        queue = FenceQueue(name, account, fences, clock, _paused(shared.pauses, name))
+        queue = FenceQueue(name, account, fences, clock, is_paused(shared.pauses, name))
         provider = await _open_provider(shared, name, account, stack)
         opened[name] = Handover(holders, queue, Attempts(name, account, provider, clock, hold), settler, clock)
         stage.queues.append(queue)
