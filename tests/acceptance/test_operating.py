@@ -64,6 +64,7 @@ async def test_why_stuck_names_the_record_and_skip_makes_it_a_dead_letter(server
     assert "is finished" in again.stderr
 
 
+@REAL_SERVERS
 async def test_an_input_record_can_be_given_up_before_it_is_read(servers, tmp_path) -> None:
     async with open_world(tmp_path, **servers) as world:
         async with world.worker():

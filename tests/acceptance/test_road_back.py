@@ -27,6 +27,7 @@ async def letters(world: World, count: int, stage: str = "transactional") -> Non
     await world.read(f"sms.{stage}.dlq", lambda found: len(found) >= count)
 
 
+@REAL_SERVERS
 async def test_letters_of_a_broken_template_are_understood_mended_and_put_back_once(servers, tmp_path) -> None:
     async with open_world(tmp_path, **servers) as world:
         await world.people(4)

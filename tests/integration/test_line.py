@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from schemas.outcomes import Outcome
 from tests import builders
+from tests.conftest import REAL_SERVERS
 from tests.world import open_world, terminal
 from worker.results import restore
 from worker.sandbox.provider import Behaviour
@@ -150,6 +151,7 @@ async def test_bad_records_are_kept_whole_and_neither_stop_nor_slow_the_good_one
         assert load_pepper(tmp_path / "pepper", create=False)
 
 
+@REAL_SERVERS
 async def test_a_stop_in_the_middle_silences_what_waits(servers, tmp_path) -> None:
     """Offers wait for a slow account; who withdraws meanwhile gets none, and who does not gets theirs."""
     rates = {"transactional": 500.0, "marketing": 8.0}
@@ -188,6 +190,7 @@ async def test_a_login_code_overtakes_what_waits_for_the_same_account(servers, t
     assert place - before <= 15
 
 
+@REAL_SERVERS
 async def test_good_records_between_bad_ones_are_sent_each_once(servers, tmp_path) -> None:
     """One emitter writes a good and a bad order in turn, with the same key: none is lost, held up or taken for the other."""
     async with open_world(tmp_path, **servers, rates={"transactional": 500.0, "marketing": 10.0}) as world:
@@ -208,6 +211,7 @@ async def test_good_records_between_bad_ones_are_sent_each_once(servers, tmp_pat
     assert max(world.provider.requests.values()) == 1
 
 
+@REAL_SERVERS
 async def test_a_person_with_half_of_all_messages_delays_nobody_else(servers, tmp_path) -> None:
     """One at a time to each person: the others are done while most of the busy one's still wait, which keep their order."""
     stage = {**servers, "rates": {"transactional": 1000.0, "marketing": 10.0}, "max_in_flight": 40}
@@ -227,6 +231,7 @@ async def test_a_person_with_half_of_all_messages_delays_nobody_else(servers, tm
     assert len(to) == 120
 
 
+@REAL_SERVERS
 async def test_an_account_that_sends_too_fast_rests_as_long_as_the_provider_says_and_loses_nothing(
     servers, tmp_path
 ) -> None:

@@ -10,6 +10,7 @@ import sqlalchemy as sa
 
 from schemas.messages import Lane
 from tests import builders
+from tests.conftest import REAL_SERVERS
 from tests.builders import account, ask, message
 from tests.fakes import MemoryWriter
 from tests.world import open_world, terminal
@@ -136,6 +137,7 @@ async def test_a_machine_whose_clock_is_wrong_keeps_the_database_s_time(database
     assert abs((clock.now() - datetime.now(UTC)).total_seconds()) < 1
 
 
+@REAL_SERVERS
 async def test_an_unknown_contact_is_waited_for_and_its_segment_decided_then(servers, tmp_path) -> None:
     """Two offers for contacts whose events come late: one is in the segment, one is not; a third never comes."""
     async with open_world(tmp_path, **servers, settings={"waiting": {"unknown_contact_s": 6}}) as world:
@@ -157,6 +159,7 @@ async def test_an_unknown_contact_is_waited_for_and_its_segment_decided_then(ser
     assert all(len(kinds) == 1 for kinds in terminal(outcomes).values())
 
 
+@REAL_SERVERS
 async def test_a_reminder_waits_its_time_unless_the_cart_became_an_order_before_or_after(servers, tmp_path) -> None:
     async with open_world(tmp_path, **servers, delay="8s") as world:
         await world.people(3)
@@ -181,6 +184,7 @@ async def test_a_reminder_waits_its_time_unless_the_cart_became_an_order_before_
     assert datetime.fromisoformat(reminder.at).timestamp() >= began + 8
 
 
+@REAL_SERVERS
 async def test_an_appointment_that_is_cancelled_or_moved_kills_or_moves_its_reminder(servers, tmp_path) -> None:
     unless = "unless: [{type: appointment.cancelled, correlate: data.appointment_id}, {type: appointment.rescheduled, correlate: data.appointment_id}]"
     rest = f"template: appointment_reminder, at: data.starts_at - 24h, {unless}"
@@ -216,6 +220,7 @@ async def test_an_appointment_that_is_cancelled_or_moved_kills_or_moves_its_remi
     ]  # fmt: skip
 
 
+@REAL_SERVERS
 async def test_a_template_of_the_next_version_is_waited_for_then_a_dead_letter(servers, tmp_path) -> None:
     async with open_world(tmp_path, **servers, settings={"waiting": {"unknown_template_s": 3}}) as world:
         its = message(template="order_teleported", expires_at=datetime.now(UTC) + timedelta(hours=1))
