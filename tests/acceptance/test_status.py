@@ -1,15 +1,21 @@
 """`status` tells how everything stands, from Kafka and the state store alone."""
 
+import asyncio
 import csv
 import json
+import os
+import pty
+import signal
+import sys
+import termios
 
 from tests.acceptance.test_pausing import heard
 from tests.conftest import REAL_SERVERS
-from tests.world import open_world
+from tests.world import CREDENTIALS, open_world
+from worker.state.schema import migrate
 
-pytestmark = REAL_SERVERS
 
-
+@REAL_SERVERS
 async def test_status_tells_what_runs_what_is_behind_what_is_paused_and_what_came_last(servers, tmp_path) -> None:
     async with open_world(tmp_path, **servers, delay="2h") as world:
         await world.people(6)
@@ -50,6 +56,66 @@ async def test_status_tells_what_runs_what_is_behind_what_is_paused_and_what_cam
     assert "+336" not in shown + json.dumps(told)
 
 
+class Screen:
+    """A terminal of 140 by 50 that a command runs in; what was written to it, as it came."""
+
+    def __init__(self) -> None:
+        self.text, (self._ours, self.theirs) = "", pty.openpty()
+        termios.tcsetwinsize(self.theirs, (50, 140))
+        asyncio.get_running_loop().add_reader(self._ours, self._read)
+
+    def _read(self) -> None:
+        self.text += os.read(self._ours, 65_536).decode(errors="replace")
+
+    async def until(self, *words: str) -> None:
+        """Wait until all of *words* were shown by one look or another, and forget what was shown."""
+        for _ in range(400):
+            if all(word in self.text for word in words):
+                self.text = ""
+                return
+            await asyncio.sleep(0.1)
+        raise AssertionError(f"{words} were never shown; there was {self.text[-3000:]}")
+
+    def close(self) -> None:
+        asyncio.get_running_loop().remove_reader(self._ours)
+        os.close(self._ours)
+        os.close(self.theirs)
+
+
+async def test_status_watches_follows_what_changes_says_who_is_away_and_ends_by_ctrl_c(
+    kafka, postgres, tmp_path
+) -> None:
+    url = postgres.new_database()
+    await asyncio.to_thread(migrate, url)
+    await asyncio.to_thread(kafka.forget)
+    async with open_world(tmp_path, kafka.address, url, embedded=False) as world:
+        command = [sys.executable, "-m", "worker", "status", "--watch", "--every", "0.5", "--config", str(world.config)]
+        screen = Screen()
+        its = {"stdin": screen.theirs, "stdout": screen.theirs, "stderr": screen.theirs}
+        async with world.process():  # the first one makes the key ring
+            watching = await asyncio.create_subprocess_exec(*command, **its, env={**os.environ, **CREDENTIALS})
+            await screen.until("1 processes")
+        try:
+            await screen.until("nothing runs")
+            async with world.process():
+                await screen.until("1 processes")
+                await world.publish("otp.requested", {"phone": "+33671000001"})
+                await screen.until("otp_code", "accepted")
+                await asyncio.to_thread(postgres.stop, "immediate")
+                await screen.until("does not answer", "what follows is old", "otp_code")
+                await asyncio.to_thread(postgres.start)
+                await screen.until("1 processes")
+            watching.send_signal(signal.SIGINT)
+            ended = await asyncio.wait_for(watching.wait(), 20)
+        finally:
+            if watching.returncode is None:
+                watching.kill()
+            screen.close()
+
+    assert ended in {0, 130}
+
+
+@REAL_SERVERS
 async def test_a_report_counts_what_the_results_topic_says(servers, tmp_path) -> None:
     async with open_world(tmp_path, **servers) as world:
         await world.people(3)

@@ -15,6 +15,7 @@ from rich.text import Text
 
 from worker.cli.options import DEFAULT_CONFIG, ConfigOption, JsonOption
 from worker.cli.printing import console
+from worker.errors import BrokerUnavailable, StateUnavailable
 from worker.state.telling import DUE, LATER, OVERDUE
 from worker.statusing import Source, Status, Statusing, open_statusing
 from worker.tools import open_tools
@@ -58,10 +59,16 @@ async def _run(config: Path, *, watch: bool, every: float, as_json: bool) -> Non
 
 
 async def _watch(statusing: Statusing, found: Status, every: float) -> None:
+    """Show it again and again; while a server does not answer say so, above what was known last."""
     with Live(shown(found), console=console(), screen=True, auto_refresh=False) as live:
         while True:
             await asyncio.sleep(every)
-            live.update(shown(await statusing.look()), refresh=True)
+            try:
+                found = await statusing.look()
+            except (BrokerUnavailable, StateUnavailable) as error:
+                live.update(Group(Text(f"{error}; what follows is old", style="bold red"), shown(found)), refresh=True)
+            else:
+                live.update(shown(found), refresh=True)
 
 
 def shown(found: Status) -> RenderableType:
