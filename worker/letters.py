@@ -85,4 +85,5 @@ def _about(message: Message | None) -> dict[str, str | None]:
         "template": message.template,
         "message-id": message.id,
         "campaign": message.campaign,
+        "event-traceparent": message.traceparent,
     }

@@ -60,14 +60,19 @@ def current() -> Progress | None:
     return _current.get()
 
 
-def traced(traceparent: str | None) -> str | None:
+def trace_id_in(traceparent: str | None) -> str | None:
     """
-    Return the trace id in a W3C `traceparent`, noted for this task's log lines; None if there is none.
+    Return the trace id in a W3C `traceparent`, 32 hex digits; None if there is none.
 
     Source: https://www.w3.org/TR/trace-context/#traceparent-header
     """
     found = _TRACEPARENT.match(traceparent) if traceparent else None
-    trace_id = found["trace_id"] if found and found["trace_id"].strip("0") else None
+    return found["trace_id"] if found and found["trace_id"].strip("0") else None
+
+
+def traced(traceparent: str | None) -> str | None:
+    """Return the trace id in a `traceparent`, noted for this task's log lines; None if there is none."""
+    trace_id = trace_id_in(traceparent)
     progress = _current.get()
     if progress is not None:
         progress.trace_id = trace_id

@@ -79,10 +79,12 @@ class Outcomes:
         )
 
     def for_event(self, event: Mapping[str, Any], kind: OutcomeKind, reason: str, at: datetime) -> Outgoing:
-        """Return what came of an event that became no message; *event* has its id, source and type."""
+        """Return what came of an event that became no message; *event* has its id, source, type, and perhaps traceparent."""
         identity = f"{event['source']}\x1f{event['id']}"
-        data = {"outcome": kind, "reason": reason, "event": dict(event)}
-        payload = self._envelope(outcome_id(identity, kind), kind, str(event["id"]), data, at, None)
+        about = {name: value for name, value in event.items() if name != "traceparent"}
+        data = {"outcome": kind, "reason": reason, "event": about}
+        traceparent = event.get("traceparent")
+        payload = self._envelope(outcome_id(identity, kind), kind, str(event["id"]), data, at, traceparent)
         return Outgoing(self._topic, str(event["id"]).encode(), payload, CLOUDEVENT_HEADERS)
 
     def record(self, message_id: str, payload: bytes) -> Outgoing:

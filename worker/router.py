@@ -22,6 +22,7 @@ from worker.clock import Clock
 from worker.errors import DeadLetterReason, PermanentError
 from worker.messages import lane_record
 from worker.people import Change, Known
+from worker.progress import trace_id_in
 from worker.records import Outgoing, Record
 from worker.results import MAX_LETTER_BYTES, Outcomes, day_subject, dead_letter
 from worker.routing.deciding import Deciding, Decision, GivenUp, Ignored, Projected, Read, Routed, Unrouted
@@ -210,6 +211,7 @@ class Router:
                     "source": event.source,
                     "type": event.type,
                     "time": event.time.isoformat(),
+                    "traceparent": event.traceparent,
                 }
                 return [self._outcomes.for_event(about, OutcomeKind.UNROUTED, reason, self._clock.now())]
             case GivenUp():
@@ -219,7 +221,9 @@ class Router:
     def _give_up(self, record: Record, given_up: GivenUp, who: Known) -> list[Outgoing]:
         error, envelope = given_up.error, given_up.envelope
         place = {"topic": record.topic, "partition": record.partition, "offset": record.offset}
-        log.info("router.dead_letter", reason=error.code, field=error.field, **place)
+        trace_id = trace_id_in(envelope.get("traceparent"))
+        traced = {"trace_id": trace_id} if trace_id else {}
+        log.info("router.dead_letter", reason=error.code, field=error.field, **place, **traced)
         metrics.child(metrics.DEAD_LETTERS, "router", error.code).inc()
         if who.key is None:
             raise RuntimeError("the key of the day is made with the batch")

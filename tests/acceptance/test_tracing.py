@@ -37,8 +37,10 @@ async def open_collector():
         await runner.cleanup()
 
 
-async def traced(world: World, event_id: str, phone: str, flags: str = "01", trace: str = TRACE) -> None:
-    payload = builders.data("order.shipped", {"phone": phone})
+async def traced(
+    world: World, event_id: str, phone: str, flags: str = "01", trace: str = TRACE, **changes: str
+) -> None:
+    payload = builders.data("order.shipped", {"phone": phone}, **changes)
     its = builders.binary("order.shipped", payload, event_id, None, traceparent=f"00-{trace}-{EMITTER}-{flags}")
     await world.send(TOPIC_OF["order"], its["value"], its["headers"], b"k")
 
@@ -80,6 +82,22 @@ async def test_a_trace_goes_on_from_its_event_to_the_provider_and_names_nobody(s
     assert "trace_id" not in plain
     (refused,) = [line for line in log if line["event"] == "sms.not_accepted"]
     assert refused["trace_id"] == TRACE
+
+
+async def test_what_became_no_message_names_its_trace_in_letter_outcome_and_log(servers, tmp_path) -> None:
+    async with open_world(tmp_path, **servers) as world:
+        async with world.process():
+            await traced(world, "e-1", "+33612345678", tracking_url="no")
+            (letter,) = await world.read("sms.router.dlq", lambda found: len(found) >= 1)
+            (record,) = await world.read("sms.outcomes", lambda found: len(found) >= 1)
+        log = [json.loads(line) for line in world.log.read_text().splitlines() if line.startswith("{")]
+
+    outcome = json.loads(record.value)
+    assert (
+        dict(letter.headers)["x-dlq-event-traceparent"].decode() == outcome["traceparent"] == f"00-{TRACE}-{EMITTER}-01"
+    )
+    assert "traceparent" not in outcome["data"]["event"]
+    assert [line["trace_id"] for line in log if line["event"] == "router.dead_letter"] == [TRACE]
 
 
 async def test_without_a_collector_nothing_is_lost_and_a_worker_ends_in_time(servers, tmp_path) -> None:

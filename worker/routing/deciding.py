@@ -80,7 +80,7 @@ class GivenUp:
     It cannot be handled.
 
     Attributes:
-        envelope: The event's id, source and type, as far as they could be read.
+        envelope: The event's id, source, type and traceparent, as far as they could be read.
         subject: Whose key seals it; None where nobody is known.
     """
 
@@ -230,4 +230,5 @@ def _needs_zone(route: Route, addressee: Addressee, who: Known) -> bool:
 
 
 def _envelope(event: Event) -> dict[str, str]:
-    return {"id": event.id, "source": event.source, "type": event.type}
+    traced = {"traceparent": event.traceparent} if event.traceparent else {}
+    return {"id": event.id, "source": event.source, "type": event.type, **traced}

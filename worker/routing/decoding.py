@@ -17,6 +17,7 @@ from pydantic import ValidationError
 from schemas.cloudevents import CloudEvent
 from schemas.events import EVENTS, EventData
 from worker.errors import DeadLetterReason, PermanentError
+from worker.progress import trace_id_in
 from worker.records import UNREADABLE_HEADER, Record
 from worker.settings import JsonPointers, TopicSettings
 
@@ -60,7 +61,9 @@ class BadEvent(PermanentError):
         envelope: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__(code, message, field=field)
-        known = {name: (envelope or {}).get(name) for name in ("id", "source", "type")}
+        known = {name: (envelope or {}).get(name) for name in ("id", "source", "type", "traceparent")}
+        if trace_id_in(str(known["traceparent"])) is None:
+            del known["traceparent"]
         self.envelope = {
             name: value[:MAX_ATTRIBUTE_CHARACTERS] for name, value in known.items() if isinstance(value, str) and value
         }
