@@ -1,7 +1,7 @@
 """
 The worker measured on real Apache Kafka, SQLite and PostgreSQL, side by side in one run with what it is compared with.
 
-    python -m tests.bench [--only router sender drain urgent rate recovery] [--repeats 3]
+    python -m tests.bench [--only router sender drain urgent rate recovery sizes] [--repeats 3]
 
 Figures of small machines are noisy: read the ratios. Raw rows go to bench-results/.
 """
@@ -24,10 +24,11 @@ from tests.bench.bench import Bench
 from tests.bench.drains import measure_drain
 from tests.bench.lanes import measure_lanes
 from tests.bench.limits import measure_rate, measure_recovery
+from tests.bench.sizes import measure_sizes
 from tests.bench.stages import measure_router, measure_sender
 
 RESULTS = Path("bench-results")
-WHAT = ("router", "sender", "drain", "urgent", "rate", "recovery")
+WHAT = ("router", "sender", "drain", "urgent", "rate", "recovery", "sizes")
 COMPARED = ("sqlite", "postgresql", "no ledger")
 
 
@@ -100,6 +101,8 @@ def main() -> None:
             measure_rate(bench, wanted.seconds, rows)
         if "recovery" in wanted.only:
             measure_recovery(bench, wanted.kills, rows)
+        if "sizes" in wanted.only:
+            measure_sizes(bench, wanted.messages, rows)
         if "urgent" in wanted.only:
             measure_lanes(bench, wanted.samples, wanted.backlog, rows)
     RESULTS.mkdir(exist_ok=True)
