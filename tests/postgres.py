@@ -62,6 +62,15 @@ class Postgres:
         )
         self._run("pg_ctl", "-D", str(self._data / "pg"), "reload")
 
+    def take_certificate(self, tls: Path) -> None:
+        """Show the certificate in *tls* from the next connection on."""
+        for name in ("cert.pem", "key.pem"):
+            shutil.copy(tls / name, self._data / name)
+        if os.geteuid() == 0:
+            shutil.chown(self._data / "key.pem", "postgres", "postgres")
+        if (self._data / "pg" / "postmaster.pid").exists():
+            self._run("pg_ctl", "-D", str(self._data / "pg"), "reload")
+
     def end_sessions(self) -> None:
         """Close every connection, as a server that is restarted does."""
         statement = (

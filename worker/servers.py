@@ -40,6 +40,14 @@ def read_password(path: Path, field: str) -> str:
     return found
 
 
+def _read(path: Path, field: str) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        told = f"{path} cannot be read: {error.strerror}"
+        raise ConfigurationError([Problem("worker.yaml", None, field, told)]) from error
+
+
 class KafkaSettings(Config):
     """
     Where Kafka is.
@@ -51,7 +59,8 @@ class KafkaSettings(Config):
         username: For SASL.
         password: For SASL; in the environment, if anywhere.
         password_file: The same in a file, which is read again when it changes.
-        ca_file: Certificates to trust with TLS; the system's where it is missing.
+        ca_file: Certificates to trust with TLS; the system's where it is missing. This and the next two are read again when
+            they change.
         cert_file: With TLS, by which certificate the broker knows us; *key_file* has its key.
         key_file: PEM.
         embedded: The broker is the embedded one of the demo and tests; it polls instead of waking fetches.
@@ -87,6 +96,19 @@ class KafkaSettings(Config):
             return read_password_again(self.password_file, "kafka.password_file")
         return self.password.get_secret_value() if self.password else None
 
+    def read_certificates(self) -> tuple[bytes, ...]:
+        """
+        Return what the files of certificates hold now.
+
+        Raises:
+            ConfigurationError: One cannot be read.
+        """
+        return tuple(
+            _read(path, f"kafka.{name}")
+            for name in ("ca_file", "cert_file", "key_file")
+            if (path := getattr(self, name)) is not None
+        )
+
     def tls(self) -> ssl.SSLContext:
         """
         Return how the broker is trusted, and by what it knows us.
@@ -111,7 +133,8 @@ class DatabaseSettings(Config):
     Attributes:
         url: `sqlite+aiosqlite:///file` for exactly one process, `postgresql+asyncpg://…` for many.
         password_file: The password in a file, which each new connection reads.
-        ca_file: Certificates to trust; with it, the server must prove with TLS that it is the host of the URL.
+        ca_file: Certificates to trust; with it, the server must prove with TLS that it is the host of the URL. Each new
+            connection reads it.
         pool: Connections of one process to PostgreSQL; an urgent sender has three more for itself.
         statement_timeout_s: After so long a statement counts as unanswered, and is asked again.
     """
@@ -133,10 +156,21 @@ class DatabaseSettings(Config):
         if (path := self.password_file) is not None:
             read: Callable[[], str] = lambda: read_password_again(path, "database.password_file")  # noqa: E731
             options["password"] = read
-        if self.ca_file is not None:
-            try:
-                options["ssl"] = ssl.create_default_context(cafile=self.ca_file)
-            except (OSError, ssl.SSLError) as error:
-                told = f"{self.ca_file}: {error.strerror or error}"
-                raise ConfigurationError([Problem("worker.yaml", None, "database.ca_file", told)]) from error
+        if (trusted := self.tls()) is not None:
+            options["ssl"] = trusted
         return options
+
+    def tls(self) -> ssl.SSLContext | None:
+        """
+        Return how the server is trusted; None if it need not prove anything.
+
+        Raises:
+            ConfigurationError: The certificates cannot be read.
+        """
+        if self.ca_file is None:
+            return None
+        try:
+            return ssl.create_default_context(cafile=self.ca_file)
+        except (OSError, ssl.SSLError) as error:
+            told = f"{self.ca_file}: {error.strerror or error}"
+            raise ConfigurationError([Problem("worker.yaml", None, "database.ca_file", told)]) from error

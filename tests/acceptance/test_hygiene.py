@@ -39,6 +39,23 @@ async def test_the_contact_base_is_cleaned_at_a_price_that_is_said_first(servers
     assert "+33" not in json.dumps(first) + asked.stderr + done.stderr
 
 
+async def test_the_calendar_knows_jobs_by_itself_and_chores_from_people(servers, tmp_path) -> None:
+    async with open_world(tmp_path, **servers) as world:
+        async with world.process():
+            await world.command("calendar", "done", "restore", "--note", "in 40 minutes")
+            listed = {
+                one["done_at"] and one["how"]
+                for one in json.loads((await world.command("calendar", "ls", "--json")).stdout)
+            }
+            shown = (await world.command("calendar", "ls")).stdout
+            (written,) = await audit(world, "calendar.done")
+            await world.command("calendar", "done", "prune", expect=2)  # a job says so itself
+
+    assert len(listed) == 7
+    assert "restore database and key ring on another machine" in shown
+    assert (written["chore"], written["note"]) == ("restore", "in 40 minutes")
+
+
 async def test_a_number_that_is_refused_twice_is_asked_for_no_more(servers, tmp_path) -> None:
     async with open_world(tmp_path, **servers) as world, world.process():
         for count in range(3):

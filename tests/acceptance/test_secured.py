@@ -44,6 +44,9 @@ listener.name.sasl_ssl.scram-sha-256.sasl.jaas.config=org.apache.kafka.common.se
 listener.name.sasl_ssl.scram-sha-512.sasl.jaas.config=org.apache.kafka.common.security.scram.ScramLoginModule required;
 ssl.keystore.type=PEM
 ssl.keystore.location={store}
+ssl.truststore.type=PEM
+ssl.truststore.location={ca}
+listener.name.sasl_ssl.ssl.client.auth=required
 log.dirs={{data}}/log
 offsets.topic.num.partitions=4
 offsets.topic.replication.factor=1
@@ -57,7 +60,7 @@ auto.create.topics.enable=false
 def certificates(folder: Path) -> Path:
     """Make an authority and a certificate for 127.0.0.1; return the folder of ca.pem, cert.pem, key.pem, store.pem."""
     now, folder = datetime.datetime.now(datetime.UTC), folder / "tls"
-    folder.mkdir()
+    folder.mkdir(exist_ok=True)
 
     def signed(name: str, public, issuer: str, by, *, is_ca: bool) -> x509.Certificate:
         made = (
@@ -97,7 +100,9 @@ def tls(tmp_path) -> Path:
 def secured_kafka(tmp_path, tls):
     require(kafkas.missing())
     users = [f"SCRAM-SHA-{bits}=[name=worker,password=one]" for bits in (256, 512)]
-    broker = Kafka(tmp_path / "kafka", properties=SECURED.format(store=tls / "store.pem"), users=users)
+    broker = Kafka(
+        tmp_path / "kafka", properties=SECURED.format(store=tls / "store.pem", ca=tls / "ca.pem"), users=users
+    )
     broker.start()
     yield broker
     broker.stop()
@@ -107,15 +112,17 @@ def secured_kafka(tmp_path, tls):
 def secured_postgres(tls):
     require(postgreses.missing())
     folder = Path(tempfile.mkdtemp(prefix="sms-pg-"))  # pytest's own folders are root's alone
-    for name in ("cert.pem", "key.pem"):
-        shutil.copy(tls / name, folder / name)
-    if os.geteuid() == 0:
-        shutil.chown(folder / "key.pem", "postgres", "postgres")
     server = Postgres(folder, f"-c ssl=on -c ssl_cert_file={folder}/cert.pem -c ssl_key_file={folder}/key.pem")
+    server.take_certificate(tls)
     server.start()
     yield server
     server.stop("immediate")
     shutil.rmtree(folder, ignore_errors=True)
+
+
+def files(tls: Path) -> dict[str, str]:
+    """Whom a client trusts, and what it shows."""
+    return {"ca_file": str(tls / "ca.pem"), "cert_file": str(tls / "cert.pem"), "key_file": str(tls / "key.pem")}
 
 
 def set_scram(broker: Kafka, password: str) -> None:
@@ -128,7 +135,7 @@ def set_scram(broker: Kafka, password: str) -> None:
 
 @pytest.mark.kafka
 @pytest.mark.postgres
-async def test_a_worker_speaks_sasl_ssl_and_tls_and_takes_new_passwords_from_their_files(
+async def test_a_worker_speaks_sasl_ssl_and_tls_and_takes_new_passwords_and_certificates_from_their_files(
     secured_kafka, secured_postgres, tls, tmp_path
 ) -> None:
     url = secured_postgres.new_database()
@@ -140,7 +147,7 @@ async def test_a_worker_speaks_sasl_ssl_and_tls_and_takes_new_passwords_from_the
     await asyncio.to_thread(migrate, url, its.connect_args())
     kafka = {
         "bootstrap_servers": secured_kafka.address, "security_protocol": "SASL_SSL", "sasl_mechanism": "SCRAM-SHA-512",
-        "username": "worker", "password_file": str(tmp_path / "kafka-password"), "ca_file": str(tls / "ca.pem"),
+        "username": "worker", "password_file": str(tmp_path / "kafka-password"), **files(tls),
         "session_timeout_s": 6, "commit_every_s": 0.2,
     }  # fmt: skip
     inner = f"127.0.0.1:{secured_kafka.inner}"
@@ -156,6 +163,11 @@ async def test_a_worker_speaks_sasl_ssl_and_tls_and_takes_new_passwords_from_the
             for name in ("kafka", "database"):
                 (tmp_path / f"{name}-password").write_text("two\n")
             await heard(world, "kafka.password_renewed")
+            await asyncio.to_thread(
+                certificates, tmp_path
+            )  # of another authority: the old one's are of no use any more
+            await asyncio.to_thread(secured_postgres.take_certificate, tls)
+            await heard(world, "kafka.certificates_renewed")
             await asyncio.to_thread(secured_postgres.end_sessions)
             await asyncio.to_thread(secured_kafka.stop)
             await asyncio.to_thread(secured_kafka.start)
@@ -172,7 +184,7 @@ def secured(broker: Kafka, tls: Path, **changes: str | None) -> dict[str, str | 
     """Settings of a client that is let in, but for *changes*."""
     return {
         "bootstrap_servers": broker.address, "security_protocol": "SASL_SSL", "username": "worker", "password": "one",
-        "ca_file": str(tls / "ca.pem"), **changes,
+        **files(tls), **changes,
     }  # fmt: skip
 
 
@@ -197,6 +209,7 @@ async def test_each_mechanism_carries_events_to_their_outcomes_and_what_is_wrong
         ({"sasl_mechanism": "SCRAM-SHA-512", "password": "wrong"}, "does not answer"),
         ({"ca_file": None}, "does not answer"),
         ({"ca_file": "nowhere.pem"}, "No such file"),
+        ({"cert_file": None, "key_file": None}, "does not answer"),
     ):
         settings = load_settings(SHIPPED / "worker.yaml", kafka=secured(secured_kafka, tls, **changes))
         with pytest.raises((BrokerUnavailable, ConfigurationError), match=said):

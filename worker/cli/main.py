@@ -9,6 +9,7 @@ from worker import __version__
 from worker.cli import (
     admin,
     backtest,
+    calendar,
     cancel,
     check,
     config,
@@ -85,6 +86,7 @@ app.add_typer(suppress.app, name="suppress")
 app.add_typer(topics.app, name="topics")
 app.add_typer(schemas.app, name="schemas")
 app.add_typer(db.app, name="db")
+app.add_typer(calendar.app, name="calendar")
 
 
 def _version(asked: bool) -> None:

@@ -88,30 +88,38 @@ def make_admin(settings: KafkaSettings) -> AIOKafkaAdminClient:
     return AIOKafkaAdminClient(**options)
 
 
-class PasswordFile:
-    """Gives running clients the password in a file when that has changed: they use it when they connect next."""
+class SecretFiles:
+    """Gives running clients the password and certificates in files when these have changed, for when they connect next."""
 
     def __init__(self, settings: KafkaSettings) -> None:
         self._settings = settings
-        self._used = settings.read_password()
+        self._password, self._certificates = settings.read_password(), settings.read_certificates()
 
     async def look(self) -> None:
-        """Read the file; one that is away, or empty, changes nothing."""
+        """Read the files; one that is away, empty or does not fit the others yet changes nothing."""
+        its = self._settings
         try:
-            now = await asyncio.to_thread(self._settings.read_password)
+            password, certificates = await asyncio.to_thread(lambda: (its.read_password(), its.read_certificates()))
+            if password != self._password:
+                self._renew("_sasl_plain_password", password)
+                self._password = password
+                log.info("kafka.password_renewed")
+            if certificates != self._certificates:
+                self._renew("_ssl_context", await asyncio.to_thread(its.tls))
+                self._certificates = certificates
+                log.info("kafka.certificates_renewed")
         except ConfigurationError as error:
-            log.warning("kafka.password_unreadable", error=str(error))
-            return
-        if now != self._used:
-            self._used = now
-            for client in list(_running):  # a consumer's is private, a producer's is not; it is read at each connection
-                inner = client.client if isinstance(client, AIOKafkaProducer) else client._client  # noqa: SLF001
-                inner._sasl_plain_password = now  # noqa: SLF001
-            log.info("kafka.password_renewed")
+            log.warning("kafka.secrets_unreadable", error=str(error))
+
+    @staticmethod
+    def _renew(name: str, value: object) -> None:
+        for client in list(_running):  # a consumer's is private, a producer's is not; it is read at each connection
+            inner = client.client if isinstance(client, AIOKafkaProducer) else client._client  # noqa: SLF001
+            setattr(inner, name, value)
 
 
 def keep_renewed(client: AIOKafkaConsumer) -> AIOKafkaConsumer:
-    """Return *client*, which gets a new password as those do that are made here."""
+    """Return *client*, which gets new secrets as those do that are made here."""
     _running.add(client)
     return client
 

@@ -8,7 +8,7 @@ from typing import Literal
 from worker.clock import Clock
 from worker.delivery.queue import FenceQueue
 from worker.kafka.batched import BatchRunner
-from worker.kafka.clients import PasswordFile, make_consumer
+from worker.kafka.clients import SecretFiles, make_consumer
 from worker.kafka.keyed import KeyedRunner
 from worker.kafka.sink import Sink
 from worker.kafka.source import Source
@@ -103,8 +103,7 @@ async def open_shared(configuration: Configuration, clock: Clock, stack: AsyncEx
     await operations.hear()
     people = People(database, ring)
     reloading = Reloading(configuration, ring, told)
-    if settings.kafka.password_file is not None:
-        reloading.watchers.append(PasswordFile(settings.kafka).look)
+    reloading.watchers.append(SecretFiles(settings.kafka).look)
     return Shared(
         configuration, told, pepper, database, people, outcomes, topics, operating, operations, reloading, Pauses()
     )

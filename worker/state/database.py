@@ -6,8 +6,8 @@ Every database error that leaves this folder is `StateUnavailable`, so that who 
 
 import asyncio
 import fcntl
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager, nullcontext
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
@@ -214,7 +214,7 @@ def _engine(url: sa.URL, settings: DatabaseSettings, pool: int) -> AsyncEngine:
         sa.event.listen(engine.sync_engine, "connect", _prepare_sqlite)
         sa.event.listen(engine.sync_engine, "begin", _begin_sqlite)
         return engine
-    return create_async_engine(
+    engine = create_async_engine(
         url,
         hide_parameters=True,  # an error's text reaches logs and terminals
         pool_size=pool,
@@ -227,6 +227,19 @@ def _engine(url: sa.URL, settings: DatabaseSettings, pool: int) -> AsyncEngine:
             "server_settings": {"application_name": "sms-worker", "synchronous_commit": "on", "jit": "off"},
         },
     )
+    if settings.ca_file is not None:
+        sa.event.listen(engine.sync_engine, "do_connect", _trusting(settings))
+    return engine
+
+
+def _trusting(settings: DatabaseSettings) -> Callable[..., None]:
+    """Return what gives each new connection the authorities of now; those of before, while their file is half written."""
+
+    def trust(_: object, __: object, ___: object, options: dict[str, Any]) -> None:
+        with suppress(ConfigurationError):
+            options["ssl"] = settings.tls()
+
+    return trust
 
 
 def _prepare_sqlite(connection: Any, _: object) -> None:

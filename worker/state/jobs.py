@@ -1,6 +1,7 @@
 """What must recur, and when it was done last: for a metric, an alert, and the calendar of docs/calendar.md."""
 
 from enum import StrEnum
+from typing import NamedTuple
 
 import sqlalchemy as sa
 
@@ -11,12 +12,41 @@ from worker.state.tables import jobs
 
 
 class Job(StrEnum):
-    """Each is noted when it has been done to its end."""
+    """Each is noted when it has been done to its end: by itself, or for chores by `sms-worker calendar done`."""
 
-    UPKEEP = "upkeep"  # hourly, by any worker
-    PRUNE = "prune"  # nightly: `sms-worker db prune`
-    RETENTION = "retention"  # nightly: `sms-worker retention --yes`
-    HYGIENE = "hygiene"  # every 60 days: `sms-worker numbers clean --yes`
+    UPKEEP = "upkeep"
+    PRUNE = "prune"
+    RETENTION = "retention"
+    HYGIENE = "hygiene"
+    RELEASE = "release"
+    REGISTRATION = "registration"
+    RESTORE = "restore"
+
+
+class Term(NamedTuple):
+    """
+    How often a job is due.
+
+    Attributes:
+        every_d: Days between.
+        overdue_d: Days after which `SmsJobOverdue` says so.
+        how: What does it; for the last three it is people, who say so by `sms-worker calendar done`.
+    """
+
+    every_d: float
+    overdue_d: float
+    how: str
+
+
+TERMS = {
+    Job.UPKEEP: Term(1 / 24, 0.25, "any worker, by itself"),
+    Job.PRUNE: Term(1, 2, "sms-worker db prune --yes"),
+    Job.RETENTION: Term(1, 2, "sms-worker retention --yes"),
+    Job.HYGIENE: Term(60, 120, "sms-worker numbers clean --yes"),
+    Job.RELEASE: Term(30, 60, "upgrade: number plans and holidays change"),
+    Job.REGISTRATION: Term(90, 120, "senders' registration at operators and providers, countries served"),
+    Job.RESTORE: Term(180, 240, "restore database and key ring on another machine"),
+}
 
 
 class Jobs:

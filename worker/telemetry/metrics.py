@@ -246,7 +246,7 @@ JOB_SUCCEEDED = gauge(
     "sms_task_last_success_timestamp_seconds",
     "When each job that recurs was last done, by anybody; seconds since 1970. `job` is Prometheus's own label.",
     ["task"],
-    worry="Upkeep: six hours ago; nightly ones: two days; hygiene: 120 days.",
+    worry="Upkeep: six hours ago; nightly ones: two days; others: `sms-worker calendar ls`.",
 )
 RELOADS = counter(
     "sms_config_reloads_total",
