@@ -16,8 +16,8 @@ from scipy.sparse import csr_matrix
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import KFold
 
-from worker.content.advertising import SCALE, SENTENCE_SHARE, THRESHOLD, WEIGHTS, Contents, contents, parts, split
-from worker.content.folding import fold
+from worker.content.advertising import SCALE, SENTENCE_SHARE, THRESHOLD, WEIGHTS, Contents, contents, parts, sentences
+from worker.content.folding import folded
 
 DATA = Path(__file__).parent.parent / "data" / "advertising"
 STRENGTH, ROUNDS, LEAST_TEXTS, LEAST_WEIGHT = 2.0, 4, 2, 3
@@ -27,7 +27,7 @@ Sentences = list[Contents]
 
 def load(name: str) -> tuple[list[Sentences], np.ndarray]:
     rows = [json.loads(line) for line in (DATA / f"{name}.jsonl").read_text("utf-8").splitlines()]
-    texts = [[contents(tokens) for tokens in split(fold(row["text"])[0]) if tokens] for row in rows]
+    texts = [[contents(words) for words in sentences(folded(row["text"]))] for row in rows]
     return texts, np.array([row["advertising"] for row in rows])
 
 

@@ -14,7 +14,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
-from worker.content.folding import fold
+from worker.content.folding import fold, folded
 from worker.content.selling import Selling, reason_of
 
 WEIGHTS = Path(__file__).with_name("advertising.tsv")
@@ -68,30 +68,32 @@ def find_advertising(text: str, ignoring: Collection[str] = ()) -> tuple[Finding
         text: As it is sent.
         ignoring: Phrases that somebody vouches for; they are not looked at.
     """
-    folded, places = fold(text)
-    for phrase in ignoring:
-        folded = folded.replace(fold(phrase)[0], " " * len(fold(phrase)[0]))
-    sentences = [tokens for tokens in split(folded) if tokens]
-    if not sentences:
+    looked_at = folded(text)
+    for phrase in map(folded, ignoring):
+        looked_at = looked_at.replace(phrase, " " * len(phrase))
+    found = [contents(words) for words in sentences(looked_at)]
+    if not found:
         return ()
-    weights = _weights()
-    found = [contents(tokens) for tokens in sentences]
     scores = [_sum(each, 1) for each in found]
     whole = Contents(set().union(*(each.words for each in found)), set().union(*(each.groups for each in found)))
-    total = weights[""].text + _sum(whole, 0) + SENTENCE_SHARE * (weights[""].sentence + max(scores))
-    sure = _unmistakable(folded)
+    start = _weights()[""]
+    total = start.text + _sum(whole, 0) + SENTENCE_SHARE * (start.sentence + max(scores))
+    sure = _unmistakable(looked_at)
     if total <= THRESHOLD * SCALE and not sure:
         return ()
     worst = max(scores) if total > THRESHOLD * SCALE else 0
-    speaking = [its for its, score in zip(sentences, scores, strict=True) if score >= min(worst, -weights[""].sentence)]
-    spans = [[one] for one in sure] + [span for its in speaking for span in _heaviest(its, weights)]
-    return tuple(_placed(span, folded, places) for span in _apart(spans))
+    speaking = [
+        its for its, score in zip(_placed(looked_at), scores, strict=True) if score >= min(worst, -start.sentence)
+    ]
+    spans = [[one] for one in sure] + [span for its in speaking for span in _heaviest(its, _weights())]
+    _, places = fold(text)
+    return tuple(_finding(span, looked_at, places) for span in _apart(spans))
 
 
-def _unmistakable(folded: str) -> list[Token]:
-    if not any(part in folded for part in _OF_IT):
+def _unmistakable(text: str) -> list[Token]:
+    if not any(part in text for part in _OF_IT):
         return []
-    return [Token(found[0], *found.span()) for found in UNMISTAKABLE.finditer(folded)]
+    return [Token(found[0], *found.span()) for found in UNMISTAKABLE.finditer(text)]
 
 
 def _apart(spans: Iterable[Sequence[Token]]) -> Iterable[Sequence[Token]]:
@@ -135,9 +137,9 @@ def _heaviest(tokens: Sequence[Token], weights: Mapping[str, Weight]) -> Sequenc
     return spans or [list(tokens)]
 
 
-def _placed(span: Sequence[Token], folded: str, places: Sequence[int]) -> Finding:
+def _finding(span: Sequence[Token], looked_at: str, places: Sequence[int]) -> Finding:
     start, end = span[0].start, span[-1].end
-    return Finding(places[start], places[end - 1] + 1, reason_of(folded[start:end]))
+    return Finding(places[start], places[end - 1] + 1, reason_of(looked_at[start:end]))
 
 
 @cache
@@ -180,13 +182,18 @@ _OF_IT = (
 )
 
 
-def split(folded: str) -> list[list[Token]]:
+def sentences(text: str) -> list[list[str]]:
     """Return the words of a folded text, sentence by sentence."""
-    borders = [0, *(border.end() for border in _BORDER.finditer(folded)), len(folded)]
-    return [
-        [Token(_kind(found[0]), found.start(), found.end()) for found in _TOKEN.finditer(folded, start, end)]
-        for start, end in pairwise(borders)
-    ]
+    borders = [0, *(border.end() for border in _BORDER.finditer(text)), len(text)]
+    found = [_TOKEN.findall(text, start, end) for start, end in pairwise(borders)]
+    return [[_kind(word) for word in words] for words in found if words]
+
+
+def _placed(text: str) -> list[list[Token]]:
+    """Return the same with where each word stands: only a text that advertises is asked that."""
+    borders = [0, *(border.end() for border in _BORDER.finditer(text)), len(text)]
+    found = [list(_TOKEN.finditer(text, start, end)) for start, end in pairwise(borders)]
+    return [[Token(_kind(one[0]), one.start(), one.end()) for one in tokens] for tokens in found if tokens]
 
 
 def _kind(word: str) -> str:
@@ -200,9 +207,9 @@ def _kind(word: str) -> str:
     return "<number>" if word[0].isdigit() else word
 
 
-def contents(tokens: Sequence[Token]) -> Contents:
+def contents(words: Sequence[str]) -> Contents:
     """Return what a sentence consists of."""
-    return Contents({token.word for token in tokens}, {group for _, _, group in _groups(tokens)})
+    return Contents(set(words), set().union(*_neighbours(words)))
 
 
 def parts(word: str) -> list[str]:
@@ -214,14 +221,20 @@ def parts(word: str) -> list[str]:
     return [word, f"{word[:5]}*", *sorted(four)]
 
 
+def _neighbours(words: Sequence[str]) -> tuple[list[str], list[str], list[str]]:
+    """Return two neighbours, three, and two with one between, each from the beginning of a sentence to its end."""
+    its = ["<begin>", *words, "<end>"]
+    two = [f"{first} {second}" for first, second in pairwise(its)]
+    three = [f"{both} {third}" for both, third in zip(two, its[2:], strict=False)]
+    return two, three, [f"{first} _ {third}" for first, third in zip(its, its[2:], strict=False)]
+
+
 def _groups(tokens: Sequence[Token]) -> Iterable[tuple[int, int, str]]:
-    """Yield two and three neighbours, and two with one between, with the first and the last one's place."""
-    words = ["<begin>", *(token.word for token in tokens), "<end>"]
+    """Yield the same with the first and the last one's place."""
+    two, *of_three = _neighbours([token.word for token in tokens])
     most = len(tokens) - 1
-    for place, (word, after) in enumerate(pairwise(words)):
-        first = max(place - 1, 0)
-        yield first, min(place, most), f"{word} {after}"
-        if place + 2 < len(words):
-            third = words[place + 2]
-            yield first, min(place + 1, most), f"{word} {after} {third}"
-            yield first, min(place + 1, most), f"{word} _ {third}"
+    for place, name in enumerate(two):
+        yield max(place - 1, 0), min(place, most), name
+    for names in of_three:
+        for place, name in enumerate(names):
+            yield max(place - 1, 0), min(place + 1, most), name

@@ -5,6 +5,16 @@ import unicodedata
 from functools import cache
 
 
+def folded(text: str) -> str:
+    """Return *text* as `fold` does, in less time, for who need not know where its characters were."""
+    plain = text.lower() if text.isascii() else text.translate(_TABLE)
+    return _SPELT.sub(_joined, plain)
+
+
+def _joined(spelt: re.Match[str]) -> str:
+    return "".join(filter(str.isalnum, spelt[0]))
+
+
 def fold(text: str) -> tuple[str, list[int]]:
     """
     Return *text* in lower-case letters without accents, and where in *text* each of its characters was.
@@ -27,6 +37,16 @@ _SPELT = re.compile(r"(?<![^\W_])[a-z](?:[ .*_-][a-z]){3,}(?![^\W_])")
 _ALIKE = {"’": "'", "‘": "'", "ʼ": "'", "`": "'", "´": "'", "–": "-", "—": "-", "−": "-", "‑": "-", "ß": "ss"}
 _ALIKE |= {"œ": "oe", "æ": "ae", "×": "x", "٪": "%"}
 _ALIKE |= dict.fromkeys("\u00ad\u200b\u200c\u200d\u2060\ufeff", "")
+
+
+class _Table(dict[int, str]):
+    """What each character becomes, found out when it is first met."""
+
+    def __missing__(self, code: int) -> str:
+        return self.setdefault(code, _plain(chr(code)))
+
+
+_TABLE = _Table()
 
 
 @cache
