@@ -29,11 +29,11 @@ from worker.demo.broker import open_broker
 from worker.pausing import Pause
 from worker.records import Record
 from worker.replaying.letters import Letter
-from worker.report_page import page as report_page
+from worker.answers.report_page import page as report_page
 from worker.state.schema import migrate
 from worker.state.presence import Process
 from worker.state.telling import Counts, Told, Waiting
-from worker.statusing import Ended, Source, Status
+from worker.answers.statusing import Ended, Source, Status
 
 IMAGES = Path(__file__).parent.parent / "docs" / "images"
 NOW = datetime(2026, 11, 28, 9, 41, 7, tzinfo=UTC)

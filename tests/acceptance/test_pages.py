@@ -15,9 +15,9 @@ from tests.conftest import require
 from worker.cli.main import app
 from worker.content.segments import segment
 from worker.demo.configuring import CREDENTIALS
-from worker.proving import page as proof
-from worker.report_page import page as report_page
-from worker.reporting import Line, Report
+from worker.answers.proving import page as proof
+from worker.answers.report_page import page as report_page
+from worker.answers.reporting import Line, Report
 from worker.sandbox.provider import SandboxProvider
 from worker.sandbox.server import open_sandbox
 from worker.state.persons import ConsentAct, Person

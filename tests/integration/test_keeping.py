@@ -13,7 +13,7 @@ from worker.delivery.asks import Claimed, Settled
 from worker.people import Change
 from worker.policy.consent import Scope, SuppressedFor
 from worker.policy.rules import RetentionRules
-from worker.proving import verdicts_at
+from worker.answers.proving import verdicts_at
 from worker.sealing import Erased
 from worker.state.database import Database
 from worker.clock import SystemClock

@@ -7,9 +7,9 @@ import orjson
 import pytest
 
 from tests.builders import record
-from worker import reporting
-from worker.report_page import NO_OPENS, costs, page
-from worker.reporting import make_report
+from worker.answers import reporting
+from worker.answers.report_page import NO_OPENS, costs, page
+from worker.answers.reporting import make_report
 
 SINCE = datetime(2026, 11, 1, tzinfo=UTC)
 UNTIL = SINCE + timedelta(days=30)

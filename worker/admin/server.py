@@ -9,9 +9,9 @@ from aiohttp import web
 
 from worker.admin import views
 from worker.admin.entering import Entering, is_ours
+from worker.answers.finding import Asked, find
 from worker.config_files import parse_moment
 from worker.errors import ConfigurationError, Problem, TransientError
-from worker.finding import Asked, find
 from worker.policy.number import Number, parse_number
 from worker.records import Place
 from worker.replaying.letters import LetterFilter

@@ -5,9 +5,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from urllib.parse import urlencode
 
+from worker.answers.finding import FoundMessage
 from worker.errors import DeadLetterReason
 from worker.explanations import ADVICE
-from worker.finding import FoundMessage
 from worker.pages import page as whole
 from worker.replaying.judging import Judgement
 from worker.replaying.letters import Letter

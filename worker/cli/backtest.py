@@ -12,8 +12,8 @@ import orjson
 import typer
 from rich.table import Table
 
+from worker.answers.backtesting import Backtest, Backtesting
 from worker.auditing import audit_record
-from worker.backtesting import Backtest, Backtesting
 from worker.cli.choosing import read_time
 from worker.cli.options import DEFAULT_CONFIG, ConfigOption, JsonOption
 from worker.cli.printing import console, progress

@@ -16,6 +16,7 @@ import typer
 from pydantic import ValidationError
 
 from schemas.events.consent import ConsentGranted, ConsentRevoked
+from worker.answers.proving import page, verdicts_at
 from worker.auditing import audit_record
 from worker.cli.options import DEFAULT_CONFIG, ConfigOption, JsonOption
 from worker.cli.people import PhoneOption, Row, masked, plain_cells, read_csv, read_phone, take_over, tell_of_import
@@ -25,7 +26,6 @@ from worker.people import Change
 from worker.policy.hours import zone_for
 from worker.policy.number import Number, parse_number
 from worker.policy.rules import Policy
-from worker.proving import page, verdicts_at
 from worker.records import Record
 from worker.routing.decoding import first_error
 from worker.state.persons import Person, Persons

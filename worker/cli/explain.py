@@ -12,12 +12,12 @@ from rich.markup import escape
 from rich.panel import Panel
 from rich.table import Table
 
+from worker.answers.explaining import Explanation, explain_event, read_contact_file, read_event_file
+from worker.answers.retracing import Retracing
 from worker.auditing import audit_record
 from worker.cli.choosing import read_time
 from worker.cli.options import DEFAULT_CONFIG, ConfigOption, JsonOption
-from worker.explaining import Explanation, explain_event, read_contact_file, read_event_file
 from worker.records import Place
-from worker.retracing import Retracing
 from worker.routing.loading import load_configuration
 from worker.tools import open_tools
 

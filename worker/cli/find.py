@@ -8,12 +8,12 @@ import orjson
 import typer
 from rich.markup import escape
 
+from worker.answers.finding import Asked, FoundMessage
+from worker.answers.finding import find as look_for
 from worker.cli.choosing import read_time
 from worker.cli.options import DEFAULT_CONFIG, ConfigOption, JsonOption
 from worker.cli.people import masked, read_phone
 from worker.cli.printing import console
-from worker.finding import Asked, FoundMessage
-from worker.finding import find as look_for
 from worker.tools import open_tools
 
 MONTH = timedelta(days=30)

@@ -10,10 +10,10 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
+from worker.answers.previewing import Preview, page, told
+from worker.answers.previewing import preview as preview_texts
 from worker.cli.options import DEFAULT_CONFIG, ConfigOption
 from worker.cli.printing import console
-from worker.previewing import Preview, page, told
-from worker.previewing import preview as preview_texts
 from worker.routing.loading import load_configuration
 
 

@@ -12,14 +12,14 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 import typer
 from rich.table import Table
 
+from worker.answers.report_page import NO_OPENS, costs, page, percent, why
+from worker.answers.reporting import GROUPS, LATER, NOT_SENT, Line, Report, make_report
 from worker.cli.choosing import read_time
 from worker.cli.options import DEFAULT_CONFIG, ConfigOption
 from worker.cli.people import plain_cells
 from worker.cli.printing import console, progress
 from worker.content.composing import DEFAULT_ZONE
 from worker.environment import load_settings
-from worker.report_page import NO_OPENS, costs, page, percent, why
-from worker.reporting import GROUPS, LATER, NOT_SENT, Line, Report, make_report
 from worker.topics import Topics
 
 RATES = ("sent of all", *(f"{kind} of sent" for kind in LATER))

@@ -13,11 +13,11 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from worker.answers.statusing import Source, Status, Statusing, open_statusing
 from worker.cli.options import DEFAULT_CONFIG, ConfigOption, JsonOption
 from worker.cli.printing import console
 from worker.errors import BrokerUnavailable, StateUnavailable
 from worker.state.telling import DUE, LATER, OVERDUE
-from worker.statusing import Source, Status, Statusing, open_statusing
 from worker.tools import open_tools
 
 STYLES = {"accepted": "green", "suppressed": "yellow", "deferred": "cyan", "dead_lettered": "red", "unknown": "red"}

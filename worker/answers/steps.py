@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import Any
 
 from schemas.messages import Category, Message
+from worker.answers.sources import Sources
 from worker.content.composing import Text
 from worker.errors import PermanentError
 from worker.messages import Body
@@ -14,7 +15,6 @@ from worker.policy.checking import Checked, Checking
 from worker.policy.hours import Hours
 from worker.policy.number import Number
 from worker.policy.verdicts import Defer, Refuse, Verdict
-from worker.sources import Sources
 
 WORDS = {"key": "the sealed data", "text": "the text"}
 

@@ -4,8 +4,8 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from html import escape
 
+from worker.answers.reporting import Line, Report
 from worker.pages import page as whole
-from worker.reporting import Line, Report
 
 NO_OPENS = (
     "Whether an SMS was opened cannot be measured: nothing in it could tell. Delivered and clicked are what can be known, "

@@ -13,12 +13,15 @@ from typing import Any
 import orjson
 
 from schemas.messages import Category, Lane, Message
+from worker.answers.explaining import Explanation, explain_decision
+from worker.answers.finding import find_places
+from worker.answers.proving import suppressions_at
+from worker.answers.sources import CLOCK, STORE, Sources
+from worker.answers.steps import ExplainedMessage, Step, explain_message, place_of
 from worker.delivery.asks import Ask
 from worker.delivery.fence import View
 from worker.delivery.superseding import is_superseded
 from worker.errors import ConfigurationError, PermanentError, Problem
-from worker.explaining import Explanation, explain_decision
-from worker.finding import find_places
 from worker.kafka.backlog import unfinished
 from worker.kafka.scanning import fetch_records
 from worker.messages import read_message
@@ -27,16 +30,13 @@ from worker.policy.caps import free_at
 from worker.policy.checking import Checked, Checking
 from worker.policy.consent import Act, DatedAct
 from worker.policy.verdicts import CHECK_OF, ConsentPlace, Refuse, Send, Verdict
-from worker.proving import suppressions_at
 from worker.records import Place, Record
 from worker.routing.deciding import Deciding, Routed
 from worker.routing.table import nearest
-from worker.sources import CLOCK, STORE, Sources
 from worker.state.foreseeing import Foreseeing, says
 from worker.state.lookup import Lookup, Question
 from worker.state.persons import Person, Persons
 from worker.state.waiting import Waiting
-from worker.steps import ExplainedMessage, Step, explain_message, place_of
 from worker.tools import Tools
 
 PAST = frozenset({"consent", "suppression", "expiry"})  # checks whose inputs are known as of any time

@@ -13,6 +13,8 @@ from schemas.contract import Contract
 from schemas.events import EVENTS
 from schemas.events.contact import ContactUpdated
 from schemas.messages import Message
+from worker.answers.sources import Sources
+from worker.answers.steps import ExplainedMessage, Fence, Step, explain_message, place_of
 from worker.errors import ConfigurationError, Problem
 from worker.people import Contact, Known
 from worker.policy.checking import Checked, Checking
@@ -26,8 +28,6 @@ from worker.routing.loading import Configuration
 from worker.routing.table import nearest
 from worker.sealing import KeyRing, Pepper
 from worker.settings import Intake, TopicSettings
-from worker.sources import Sources
-from worker.steps import ExplainedMessage, Fence, Step, explain_message, place_of
 
 TOPIC = "explained"
 
