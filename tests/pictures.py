@@ -48,7 +48,7 @@ def a_morning() -> Status:
         Source("replay", 0, 0, 0), Source("sender-urgent", 0, 0, 3.0), Source("sender-transactional", 3, 0.2, 58.2),
         Source("sender-marketing", 61_480, 254, 0.0),
     ]  # fmt: skip
-    told = Told({"octopush-transactional": None, "octopush-marketing": None}, 1.4, {})
+    told = Told({"octopush-transactional": None, "octopush-marketing": None}, {}, 1.4, {})
     waiting = [
         ("marketing", "cap_reached", "later", 122), ("marketing", "outside_hours", "14h", 8_410),
         ("transactional", "delayed", "later", 424), ("transactional", "delayed", "9h", 1_480),
@@ -63,7 +63,7 @@ def a_morning() -> Status:
     paused = {"lane:marketing": Pause("wrong prices in the autumn offer", "marie@ops-1", "2026-11-28T09:36:53+00:00")}
     latency = {"urgent": (0.19, 0.61), "transactional": (0.42, 1.9), "marketing": (7.4, 31.0)}
     letters = {"router": 2, "urgent": 0, "transactional": 1, "marketing": 0}
-    return Status(NOW, [process] * 4, sources, told, counts, paused, latency, letters, ended)
+    return Status(NOW, "live", [process] * 4, sources, told, counts, paused, latency, letters, ended)
 
 
 async def status() -> None:

@@ -223,7 +223,8 @@ class Worker:
         stage = self._stage
         parts = {str(name): runner.source.ready.is_set() for name, runner in stage.runners.items()}
         written = not any(sink.held for sink in stage.sinks.values())
-        return {**parts, "database": self._database_answers, "kafka_writes": written}
+        answers = {"database": self._database_answers, "kafka": self.overseer.kafka_answers()}
+        return {**parts, **answers, "kafka_writes": written}
 
 
 def _in_words(duties: Duties) -> str:

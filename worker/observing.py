@@ -11,7 +11,7 @@ from worker.parts.shared import Stage
 from worker.policy.guard import Rule
 from worker.state.database import Database
 from worker.telemetry import metrics
-from worker.telemetry.resources import Use
+from worker.telemetry.resources import Use, begin_at_zero
 from worker.watchdog import Symptom
 
 
@@ -51,6 +51,7 @@ class Observer:
             metrics.child(metrics.DEAD_LETTERS, stage, reason)
         for queue in self._stage.queues:
             metrics.child(metrics.SEGMENT_MISMATCH, queue.name)
+        begin_at_zero()
         for rule, mode in product(Rule, ("observe", "enforce")):
             metrics.child(metrics.GUARD, rule, mode)
 
@@ -60,6 +61,7 @@ class Observer:
             prepare()
         metrics.TASKS.set(len(asyncio.all_tasks()))
         metrics.DATABASE_UP.set(self._database_answers())
+        metrics.KAFKA_UP.set(self._overseer.kafka_answers())
         for name, runner in self._stage.runners.items():
             self._retaining.observe(name, runner.source.standing)
             metrics.child(metrics.REBALANCES, name).set(runner.source.rebalances)

@@ -53,6 +53,10 @@ class Overseer:
         now = time.monotonic()
         return max((now - one.assigned.moved_at for one in self._stage.runners[name].unfinished()), default=0.0)
 
+    def kafka_answers(self) -> bool:
+        """Return whether any client of this process heard of its broker within seconds."""
+        return any(runner.source.standing.broker_answers() for runner in self._stage.runners.values())
+
     def tell_all(self) -> None:
         """Write every runner's flight record to the log."""
         for name in list(self._stage.runners):
@@ -74,20 +78,20 @@ class Overseer:
             unmoved_s=now - max(_moved(oldest), runner.finished_at if _only_waits(oldest) else 0.0) if oldest else 0.0,
             throttled=oldest is not None
             and oldest.step in (Step.FENCE, Step.QUEUED)
-            and (bool(waits & ACCOUNT_WAITS) or self._is_paused(name)),
+            and (bool(waits & ACCOUNT_WAITS) or bool(self._paused_by(name))),
             paused=source.paused,
             silent=not source.standing.broker_answers(),
             away=held or "state" in waits or not self._database_answers(),
             refused_s=now - source.refused_since if source.refused_since is not None else 0.0,
         )
 
-    def _is_paused(self, name: str) -> bool:
-        """Return whether an operator paused a sender's lane, its account or a route: then it stands still as it should."""
-        paused, queue = self._shared.pauses.paused, self._stage.queue_of.get(name)
-        if not paused or queue is None:
-            return False
+    def _paused_by(self, name: str) -> list[str]:
+        """Return what an operator paused of a sender: its lane, its account, any route. It stands still as it should."""
+        queue = self._stage.queue_of.get(name)
+        if queue is None:
+            return []
         scopes = {f"lane:{name.removeprefix('sender-')}", f"account:{queue.name}"}
-        return not scopes.isdisjoint(paused) or any(scope.startswith("route:") for scope in paused)
+        return sorted(one for one in self._shared.pauses.paused if one in scopes or one.startswith("route:"))
 
     def why(self) -> list[dict[str, Any]]:
         """Return, for each partition, its oldest unfinished record, where that is, since when, and what it waits for."""
@@ -117,6 +121,8 @@ class Overseer:
                     "unmoved_s": round(now - assigned.moved_at, 1),
                     "waits_for": self._waits_for(name, its),
                 }
+            elif not source.standing.broker_answers():
+                row |= {"state": "away", "waits_for": "Kafka, which does not answer"}
             elif row["unread"]:
                 row |= {"state": "paused" if source.paused else "fetching", "waits_for": "the broker"}
             rows.append(row)
@@ -133,6 +139,8 @@ class Overseer:
             return "an earlier record of its key" if its.behind else "a free slot"
         if its.step is Step.FENCE:
             queue = self._stage.queue_of.get(name)
+            if queue and queue.waits_for == "paused":
+                return f"an operator, who paused {', '.join(self._paused_by(name)) or 'it'}"
             return f"{queue.waits_for} of account {queue.name}" if queue and queue.waits_for else "the fence"
         away = " (it does not answer)" if not self._database_answers() and its.step is not Step.SUBMIT else ""
         return WAITS[its.step] + away

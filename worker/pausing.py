@@ -1,6 +1,6 @@
 """What operators paused, as this process knows: lanes, accounts and routes that begin nothing new until they resume."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from worker.telemetry import metrics
 
 log = structlog.get_logger(__name__)
 KINDS = ("lane", "account", "route")
-MOST_SCOPES, LONGEST_SCOPE = 500, 120
+MOST_SCOPES, LONGEST_SCOPE, LONGEST_REASON = 500, 120, 200
 FILE_EVERY_S = 1.0
 
 
@@ -36,11 +36,15 @@ class Pauses:
     """
     Knows what is paused, from the control topic and from a file; either is enough.
 
+    Args:
+        tells: In the log and as a metric; for a process that obeys, and not for one that only looks.
+
     Attributes:
         on_change: Called with each scope that pauses or resumes.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, tells: bool = True) -> None:
+        self._tells = tells
         self._said: dict[str, Mapping[str, Pause]] = {}
         self._paused: dict[str, Pause] = {}
         self.on_change: list[Callable[[str], None]] = []
@@ -59,13 +63,19 @@ class Pauses:
         before = self._paused
         self._said[source] = {scope: pause for scope, pause in list(paused.items())[:MOST_SCOPES] if is_scope(scope)}
         self._paused = {scope: pause for said in self._said.values() for scope, pause in said.items()}
-        for scope in sorted(before.keys() ^ self._paused.keys()):
+        changes = sorted(before.keys() ^ self._paused.keys())
+        if self._tells:
+            self._tell(source, changes)
+        for scope in changes:
+            for changed in self.on_change:
+                changed(scope)
+
+    def _tell(self, source: str, changes: Iterable[str]) -> None:
+        for scope in changes:
             pause = self._paused.get(scope)
             log.warning(
                 "operator.paused" if pause else "operator.resumed", scope=scope, source=source, **(_fields(pause))
             )
-            for changed in self.on_change:
-                changed(scope)
         metrics.PAUSED.clear()
         for scope in self._paused:
             metrics.PAUSED.labels(scope).set(1)
@@ -107,7 +117,7 @@ class PauseFile:
             return
         if content != self._read:
             self._read, before = content, self._said
-            self._said = scopes_in(content.decode(errors="replace"))
+            self._said = dict(list(scopes_in(content.decode(errors="replace")).items())[:MOST_SCOPES])
             self._pauses.adopt("file", self._said)
             for scope in sorted(before.keys() ^ self._said.keys()):
                 for changed in self.on_change:
@@ -120,7 +130,7 @@ def scopes_in(text: str) -> dict[str, Pause]:
     for line in text.splitlines():
         scope, _, reason = line.partition("#")
         if is_scope(scope.strip()):
-            found[scope.strip()] = Pause(reason.strip(), "file")
+            found[scope.strip()] = Pause(reason.strip()[:LONGEST_REASON], "file")
     return found
 
 
@@ -140,7 +150,7 @@ def read(key: bytes | None, value: bytes | None) -> tuple[str, Pause | None] | N
         return None
     if not isinstance(told, dict) or told.get("paused") is not True:
         return scope, None
-    reason, by, at = (str(told.get(name) or "")[:200] for name in ("reason", "by", "at"))
+    reason, by, at = (str(told.get(name) or "")[:LONGEST_REASON] for name in ("reason", "by", "at"))
     return scope, Pause(reason, by, at)
 
 

@@ -112,12 +112,19 @@ class Router:
 
     async def handle(self, records: Sequence[Record]) -> Awaitable[object]:
         """Deal with a polled batch, in order; what is returned is done when the broker has everything."""
+        metrics.child(metrics.RECORDS_READ, self._intake).inc(len(records))
+        began = time.monotonic()
         written = deque[Awaitable[object]]()
         async for piece in self._in_pieces(records):
             if len(written) == PIECES_IN_FLIGHT:
                 await written.popleft()
             written.append(await self._handle_piece(piece))
-        return asyncio.gather(*written)
+        return self._timed(asyncio.gather(*written), began)
+
+    async def _timed(self, written: Awaitable[object], began: float) -> object:
+        done = await written
+        metrics.child(metrics.ROUTE_S, self._intake).observe(time.monotonic() - began)
+        return done
 
     async def _handle_piece(self, piece: Sequence[Read]) -> Awaitable[object]:
         day = day_subject(self._clock.now())
@@ -179,10 +186,10 @@ class Router:
         return decided
 
     def _tell_silence(self, changes: Iterable[Change]) -> None:
-        """Measure how long withdrawals took to silence anything; what is read a day later measures something else."""
+        """Measure how long withdrawals took to silence anything, from their own time, if their record is of today."""
         now = self._clock.now().timestamp()
         for change in changes:
-            if isinstance(change.data, ConsentRevoked) and now - change.at < LIVE_S:
+            if isinstance(change.data, ConsentRevoked) and now - change.record.time.timestamp() < LIVE_S:
                 metrics.STOP_TO_SILENCE_S.observe(max(0.0, now - change.at))
 
     def _records(self, read: Read, decision: Decision, known: Mapping[str, Known], day: Known) -> list[Outgoing]:
@@ -243,7 +250,6 @@ class Router:
             log.warning("router.type_ignored", type=event_type, intake=self._intake, hint=nearest(event_type, EVENTS))
 
     def _count(self, became: str) -> None:
-        metrics.child(metrics.RECORDS_READ, self._intake).inc()
         metrics.child(metrics.RECORDS, self._intake, became).inc()
 
 

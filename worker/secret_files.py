@@ -42,7 +42,7 @@ def read_key_ring(path: Path) -> tuple[dict[str, bytes], str]:
         keys, current = {name: base64.b64decode(key) for name, key in content["keys"].items()}, content["current"]
         KeyRing(keys, current)  # which says what is wrong with them
     except FileNotFoundError as error:
-        message = "no such file; production needs a key ring: see docs/configuration.md"
+        message = "no such file; outside production `sms-worker run` makes it, for production see docs/deploying.md"
         raise ConfigurationError([Problem(str(path), None, "", message)]) from error
     except OSError as error:
         raise ConfigurationError([Problem(str(path), None, "", f"cannot be read: {error.strerror}")]) from error

@@ -102,6 +102,8 @@ class Sender:
         try:
             message = read_message(record)
             trace_id = traced(message.traceparent)
+            if message.replays:
+                metrics.child(metrics.REPLAYED, message.lane).inc()
             about = {"messaging.system": "kafka", "sms.message_id": message.id, "sms.template": message.template}
             with spans().below(message.traceparent, f"deliver {message.lane}", {**about, **record.place._asdict()}):
                 payload = await self._deliver(message, record.place, trace_id)
@@ -159,7 +161,8 @@ class Sender:
     ) -> Plan:
         text, number = checked.text, checked.number
         marketing = message.category is Category.MARKETING
-        sms = Sms(number.e164, text.body, text.sender, marketing) if text and number else None
+        its = message.traceparent
+        sms = Sms(number.e164, text.body, text.sender, marketing, its) if text and number else None
 
         def outcome(kind: OutcomeKind, reason: Reason | None, submitted: Submitted | None, verdict: Verdict) -> bytes:
             facts = self._facts(message, checking, checked, submitted, verdict, origin, kind, reason)

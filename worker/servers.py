@@ -98,11 +98,13 @@ class KafkaSettings(Config):
 
     def read_certificates(self) -> tuple[bytes, ...]:
         """
-        Return what the files of certificates hold now.
+        Return what the files of certificates hold now; nothing where no TLS is spoken.
 
         Raises:
             ConfigurationError: One cannot be read.
         """
+        if "SSL" not in self.security_protocol:
+            return ()
         return tuple(
             _read(path, f"kafka.{name}")
             for name in ("ca_file", "cert_file", "key_file")

@@ -46,7 +46,7 @@ async def test_a_paused_lane_waits_across_a_restart_and_goes_on_when_it_resumes(
 
     assert before == restarted == ["otp.requested"]
     assert after == ["otp.requested", "promotion.announced", "promotion.announced"]
-    assert "paused of account" in stuck.stdout
+    assert "an operator, who paused lane:marketing" in stuck.stdout
     assert 'sms_paused{scope="lane:marketing"} 1.0' in told
     assert "sms_paused{" not in quiet
     assert [(one["action"], one["scope"], one["reason"]) for one in actions] == [
@@ -92,17 +92,21 @@ async def test_a_file_pauses_too_for_when_kafka_is_down(servers, tmp_path) -> No
             await world.publish("otp.requested", {"phone": PHONE(1)})
             before = await accepted(world)
             text = (tmp_path / "paused").read_text()
+            stays = await world.command("resume", "--lane", "urgent", expect=1)
+            why = (await world.command("why-stuck", "--url", f"http://127.0.0.1:{world.port()}")).stdout
             await world.command("resume", "--lane", "urgent", "--file")
             await world.outcomes(1)
-            audited = await world.read("sms.audit", lambda found: len(found) >= 2)
+            audited = await world.read("sms.audit", lambda found: len(found) >= 3)
         log = world.log.read_text()
 
-    said = [json.loads(record.value) for record in audited]
-    assert [(one["action"], one["scope"], one["reason"], one["through"]) for one in said] == [
+    said = [told for record in audited if (told := json.loads(record.value))["by"] == "file"]
+    assert [(one["action"], one["scope"], one["reason"], one["by"]) for one in said] == [
         ("pause", "lane:urgent", "fraud wave", "file"),
         ("resume", "lane:urgent", "", "file"),
     ]
     assert before == []
+    assert "resume with --file" in stays.stderr
+    assert "an operator, who paused lane:urgent" in why
     assert text == "lane:urgent  # fraud wave\n"
     assert "operator.resumed" in log
     assert '"source":"file"' in log

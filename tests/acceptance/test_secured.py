@@ -173,10 +173,15 @@ async def test_a_worker_speaks_sasl_ssl_and_tls_and_takes_new_passwords_and_cert
             await asyncio.to_thread(secured_kafka.start)
             await world.publish("order.shipped", {"contact_id": "c-1"})
             after = await world.outcomes(2)
+            (tls / "ca.pem").unlink()  # between two versions of it: what was trusted last is trusted still
+            await asyncio.to_thread(secured_postgres.end_sessions)
+            await world.publish("order.shipped", {"contact_id": "c-0"}, order_id="third")
+            with_no_file = await world.outcomes(3)
         log = world.log.read_text()
 
     assert [its[-1]["outcome"] for its in before.values()] == ["accepted"]
     assert sorted(its[-1]["outcome"] for its in after.values()) == ["accepted", "accepted"]
+    assert sorted(its[-1]["outcome"] for its in with_no_file.values()) == ["accepted"] * 3
     assert "two" not in json.dumps([line for line in log.splitlines() if "password" in line])
 
 

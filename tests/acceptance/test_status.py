@@ -8,6 +8,9 @@ import pty
 import signal
 import sys
 import termios
+from collections.abc import Callable
+
+import aiohttp
 
 from tests.acceptance.test_pausing import heard
 from tests.conftest import REAL_SERVERS
@@ -49,7 +52,7 @@ async def test_status_tells_what_runs_what_is_behind_what_is_paused_and_what_cam
         "sender-marketing",
         "order_shipped",
         "router 1",
-        "1 processes",
+        "1 process",
     ):
         assert said in shown
     assert "nothing runs" in gone
@@ -82,6 +85,17 @@ class Screen:
         os.close(self.theirs)
 
 
+async def until_it_says(url: str, right: Callable[[dict], bool]) -> int:
+    """Ask for readiness until its parts are *right*; return the status."""
+    async with aiohttp.ClientSession() as session:
+        for _ in range(300):
+            async with session.get(url) as response:
+                if right((await response.json())["parts"]):
+                    return response.status
+            await asyncio.sleep(0.1)
+    raise AssertionError(f"{url} never said so")
+
+
 async def test_status_watches_follows_what_changes_says_who_is_away_and_ends_by_ctrl_c(
     kafka, postgres, tmp_path
 ) -> None:
@@ -94,17 +108,25 @@ async def test_status_watches_follows_what_changes_says_who_is_away_and_ends_by_
         its = {"stdin": screen.theirs, "stdout": screen.theirs, "stderr": screen.theirs}
         async with world.process():  # the first one makes the key ring
             watching = await asyncio.create_subprocess_exec(*command, **its, env={**os.environ, **CREDENTIALS})
-            await screen.until("1 processes")
+            await screen.until("1 process")
         try:
             await screen.until("nothing runs")
             async with world.process():
-                await screen.until("1 processes")
+                await screen.until("1 process")
                 await world.publish("otp.requested", {"phone": "+33671000001"})
                 await screen.until("otp_code", "accepted")
                 await asyncio.to_thread(postgres.stop, "immediate")
                 await screen.until("does not answer", "what follows is old", "otp_code")
                 await asyncio.to_thread(postgres.start)
-                await screen.until("1 processes")
+                await screen.until("1 process")
+                await asyncio.to_thread(kafka.stop)
+                await screen.until("Kafka does not answer", "what follows is old", "otp_code")
+                url = f"http://127.0.0.1:{world.port()}"
+                ready = await until_it_says(f"{url}/readyz", lambda parts: not parts["kafka"])
+                stuck = (await world.command("why-stuck", "--url", url)).stdout
+                told = await world.metrics()
+                await asyncio.to_thread(kafka.start)
+                await screen.until("1 process", "otp_code")
             watching.send_signal(signal.SIGINT)
             ended = await asyncio.wait_for(watching.wait(), 20)
         finally:
@@ -113,6 +135,11 @@ async def test_status_watches_follows_what_changes_says_who_is_away_and_ends_by_
             screen.close()
 
     assert ended in {0, 130}
+    assert ready == 503
+    assert "Kafka, which does not answer" in stuck
+    assert "sms_kafka_up 0.0" in told
+    lines = [line for line in world.log.read_text().splitlines() if "aiokafka" in line]
+    assert len(lines) < 400  # hundreds a second otherwise
 
 
 @REAL_SERVERS

@@ -55,8 +55,8 @@ async def test_a_trace_goes_on_from_its_event_to_the_provider_and_names_nobody(s
                     world, "e-2", REFUSED, flags="03"
                 )  # sampled, and its id is random: level 2 of the standard
                 await traced(world, "e-3", "+33612345679", flags="00", trace="a" * 32)
-                await world.publish("order.shipped", {"phone": "+33612345670"})
-                await world.outcomes(4)
+                await world.publish("order.shipped", {"phone": "+33612345670"}, event_id="plain")
+                outcomes = await world.read("sms.outcomes", lambda found: len(found) >= 4)
                 url = f"http://127.0.0.1:{world.port()}/metrics"
                 async with aiohttp.ClientSession() as session:
                     plain = await (await session.get(url)).text()
@@ -64,6 +64,12 @@ async def test_a_trace_goes_on_from_its_event_to_the_provider_and_names_nobody(s
                     openmetrics = await (await session.get(url, headers=accept)).text()
             log = [json.loads(line) for line in world.log.read_text().splitlines() if line.startswith("{")]
 
+    told = {json.loads(one.value)["data"]["event"]["id"]: json.loads(one.value) for one in outcomes}
+    assert told["e-1"]["traceparent"] == f"00-{TRACE}-{EMITTER}-01"
+    sent = {text.to: text.traceparent for text in world.provider.sent}
+    assert sent["+33612345678"].split("-")[1] == TRACE
+    assert sent["+33612345679"] == f"00-{'a' * 32}-{EMITTER}-00"  # no span of ours: the event's own goes on
+    assert sent["+33612345670"] is None
     by_id = {span.span_id.hex(): span for span in spans}
     names = sorted(span.name for span in spans)
     each = ["check", "decode", "deliver transactional", "fence", "look up", "route", "submit"]
@@ -88,11 +94,15 @@ async def test_what_became_no_message_names_its_trace_in_letter_outcome_and_log(
     async with open_world(tmp_path, **servers) as world:
         async with world.process():
             await traced(world, "e-1", "+33612345678", tracking_url="no")
+            await traced(world, "e-2", "+33612345679")
             (letter,) = await world.read("sms.router.dlq", lambda found: len(found) >= 1)
-            (record,) = await world.read("sms.outcomes", lambda found: len(found) >= 1)
+            records = await world.read("sms.outcomes", lambda found: len(found) >= 2)
         log = [json.loads(line) for line in world.log.read_text().splitlines() if line.startswith("{")]
 
-    outcome = json.loads(record.value)
+    outcomes = [json.loads(record.value) for record in records]
+    (outcome,) = [one for one in outcomes if one["type"] == "sms.dead_lettered"]
+    assert [one["traceparent"] for one in outcomes] == [f"00-{TRACE}-{EMITTER}-01"] * 2
+    assert [text.traceparent for text in world.provider.sent] == [f"00-{TRACE}-{EMITTER}-01"]  # without the extra, too
     assert (
         dict(letter.headers)["x-dlq-event-traceparent"].decode() == outcome["traceparent"] == f"00-{TRACE}-{EMITTER}-01"
     )

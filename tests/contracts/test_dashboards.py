@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from deploy.grafana.build import load, written
+from tests.contracts.test_alerts import check_metrics
 
 ROOT = Path(__file__).parents[2]
 # Grafana's names: packages/grafana-data/src/valueFormats/categories.ts of its sources.
@@ -34,6 +35,12 @@ def test_a_panel_is_a_question_with_a_unit_an_explanation_and_a_way_out(name: st
     assert panel.unit in UNITS
     assert len(panel.about) > 5
     assert panel.runbook in HEADINGS
+
+
+@pytest.mark.parametrize(("name", "panel"), PANELS, ids=lambda one: getattr(one, "title", one))
+def test_a_panel_asks_only_for_metrics_that_there_are_and_labels_that_these_have(name: str, panel) -> None:
+    for query in panel.queries.values():
+        check_metrics(query)
 
 
 def test_there_is_a_dashboard_for_each_who_looks() -> None:

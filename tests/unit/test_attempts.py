@@ -94,3 +94,23 @@ async def test_the_second_try_begins_within_the_start_window_or_not_at_all() -> 
 
     assert late.reason is ProviderReason.TOO_LATE_TO_START
     assert its.provider.refs == ["m-1-1"]
+
+
+async def test_the_breaker_is_open_while_a_provider_only_fails_and_while_it_is_tried_at_all() -> None:
+    clock, timed_out = ManualClock(), Submitted(answer=Answer.AMBIGUOUS, reason=ProviderReason.TIMED_OUT)
+    accepted = Submitted(answer=Answer.ACCEPTED, reason=ProviderReason.OK)
+    its = attempts(clock, *[timed_out] * 6, accepted, holds=[])
+
+    async def submit(number: int) -> bool:
+        await its.submit(f"m-{number}", Claimed(1, "me", asked_at=clock.monotonic()), SMS)
+        return its.breaker_open
+
+    opened = [await submit(number) for number in range(6)]
+    await clock.sleep(30)
+    still = its.breaker_open  # a hold and a deadline may pass between two tries
+    await clock.sleep(30)
+    silent = its.breaker_open  # nothing is left to send: nobody need be woken for it
+    closed = await submit(7)
+
+    assert opened == [False] * 4 + [True] * 2
+    assert (still, silent, closed) == (True, False, False)

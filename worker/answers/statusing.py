@@ -61,6 +61,7 @@ class Status:
     How things stand.
 
     Attributes:
+        delivery: `live`, or what it is in its place.
         latency_s: Median and the slowest in a hundred, by lane, of what was accepted lately: from its event, or the hour it
             was to wait for.
         letters: Dead letters that nobody has handled, by stage.
@@ -68,6 +69,7 @@ class Status:
     """
 
     at: datetime
+    delivery: str
     processes: Sequence[Process]
     sources: Sequence[Source]
     told: Told
@@ -101,6 +103,7 @@ class Statusing:
         told = [envelope for record in ended if (envelope := _read(record)) is not None]
         return Status(
             tools.clock.now(),
+            settings.delivery.mode.value,
             await Presence(tools.database).alive(),
             await self._sources(),
             await self._telling.read(),
@@ -134,7 +137,7 @@ class Statusing:
         return found
 
     async def _paused(self) -> Mapping[str, Pause]:
-        pauses, settings = Pauses(), self._tools.configuration.settings
+        pauses, settings = Pauses(tells=False), self._tools.configuration.settings
         PauseFile(settings.pauses_in, pauses, self._tools.clock).look()
         await ControlTopic(settings.kafka, self._tools.topics.control, pauses, self._tools.clock).catch_up()
         return pauses.paused

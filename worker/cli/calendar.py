@@ -13,7 +13,7 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from worker.auditing import audit_record
+from worker.auditing import auditing_the_end
 from worker.cli.options import DEFAULT_CONFIG, ConfigOption, JsonOption
 from worker.cli.printing import console
 from worker.state.jobs import TERMS, Job, Jobs
@@ -80,8 +80,9 @@ async def _last(config: Path) -> Mapping[str, float]:
 
 async def _done(config: Path, job: Job, note: str) -> None:
     async with open_tools(config, in_need=True) as tools:
-        await tools.sink.publish(audit_record(tools.topics, "calendar.done", chore=job.value, note=note))
-        await Jobs(tools.database).done(job)
+        told = {"chore": job.value, "note": note}
+        async with auditing_the_end(tools.topics, tools.sink, "calendar.done", lambda: told):
+            await Jobs(tools.database).done(job)
 
 
 def _day(at: float) -> str:

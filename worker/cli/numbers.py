@@ -78,6 +78,9 @@ async def _clean(
         typer.echo(f"{count} numbers to look up at {name}; cost: {cost}{'' if yes else '; --yes does it'}", err=True)
         if not yes:
             return None
+        if not count:
+            await Jobs(tools.database).done(Job.HYGIENE)
+            return Counter()
         lines = await stack.enter_async_context(open_lines(its, its.credentials.read(name)))
         found = await _look_up(tools, hygiene, lines, older_than, count)
         if most is None:  # otherwise some are left

@@ -23,7 +23,11 @@ LaneOption = Annotated[list[Lane] | None, typer.Option(help="May be repeated.")]
 AccountOption = Annotated[list[str] | None, typer.Option(help="Of providers.yaml. May be repeated.")]
 RouteOption = Annotated[list[str] | None, typer.Option(help="A route's id. May be repeated.")]
 FileOption = Annotated[
-    bool, typer.Option("--file", help="Through this host's pause file, for when Kafka is down; not audited.")
+    bool,
+    typer.Option(
+        "--file",
+        help="Through this host's pause file, for when Kafka is down; audited once Kafka takes it.",
+    ),
 ]
 
 
@@ -81,6 +85,10 @@ def _change(
     else:
         asyncio.run(_publish(configuration, scopes, pause, paused=paused))
     typer.echo(f"{', '.join(scopes)}: {'paused' if paused else 'resumed'}", err=True)
+    path = configuration.settings.pauses_in
+    if not paused and not file and (still := sorted(set(scopes) & scopes_in(_text(path)).keys())):
+        typer.echo(f"{', '.join(still)}: the file {path} pauses it, too; resume with --file", err=True)
+        raise typer.Exit(1)
 
 
 def _scopes(configuration: Configuration, lanes: list[Lane], accounts: list[str], routes: list[str]) -> list[str]:
@@ -110,9 +118,13 @@ async def _publish(configuration: Configuration, scopes: list[str], pause: Pause
             await sink.publish(Outgoing(topics.control, key, value))
 
 
+def _text(path: Path) -> str:
+    return path.read_text("utf-8") if path.exists() else ""
+
+
 def _edit(path: Path, scopes: list[str], pause: Pause, *, paused: bool) -> None:
     """Write the file anew and put it in place at once, so that nobody reads half of it."""
-    there = scopes_in(path.read_text("utf-8")) if path.exists() else {}
+    there = scopes_in(_text(path))
     for scope in scopes:
         if paused:
             there[scope] = pause

@@ -13,10 +13,10 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from worker.answers.statusing import Source, Status, Statusing, open_statusing
+from worker.answers.statusing import Source, Status, open_statusing
 from worker.cli.options import DEFAULT_CONFIG, ConfigOption, JsonOption
 from worker.cli.printing import console
-from worker.errors import BrokerUnavailable, StateUnavailable
+from worker.errors import BrokerUnavailable, ConfigurationError, StateUnavailable, leaves
 from worker.state.telling import DUE, LATER, OVERDUE
 from worker.tools import open_tools
 
@@ -39,41 +39,45 @@ def status(
 
     Example: `sms-worker status --watch`
     """
-    asyncio.run(_run(config, watch=watch, every=every, as_json=as_json))
+    asyncio.run(_watch(config, every) if watch else _run(config, as_json=as_json))
 
 
-async def _run(config: Path, *, watch: bool, every: float, as_json: bool) -> None:
+async def _run(config: Path, *, as_json: bool) -> None:
     async with open_tools(config, in_need=True) as tools, open_statusing(tools) as statusing:
         await statusing.look()
         await asyncio.sleep(1.0)
         found = await statusing.look()
-        if as_json:
-            typer.echo(
-                orjson.dumps({**asdict(found), "counts": _counts(found)}, option=orjson.OPT_INDENT_2, default=str)
-            )
-            return
-        if not watch:
-            console().print(shown(found))
-            return
-        await _watch(statusing, found, every)
+    if as_json:
+        typer.echo(orjson.dumps({**asdict(found), "counts": _counts(found)}, option=orjson.OPT_INDENT_2, default=str))
+    else:
+        console().print(shown(found))
 
 
-async def _watch(statusing: Statusing, found: Status, every: float) -> None:
-    """Show it again and again; while a server does not answer say so, above what was known last."""
-    with Live(shown(found), console=console(), screen=True, auto_refresh=False) as live:
+async def _watch(config: Path, every: float) -> None:
+    """Show it again and again; while a server does not answer say so, above what was known last, and connect anew."""
+    found: Status | None = None
+    with Live(Text("…"), console=console(), screen=True, auto_refresh=False) as live:
         while True:
-            await asyncio.sleep(every)
             try:
-                found = await statusing.look()
-            except (BrokerUnavailable, StateUnavailable) as error:
-                live.update(Group(Text(f"{error}; what follows is old", style="bold red"), shown(found)), refresh=True)
-            else:
-                live.update(shown(found), refresh=True)
+                async with open_tools(config, in_need=True) as tools, open_statusing(tools) as statusing:
+                    while True:
+                        found = await statusing.look()
+                        live.update(shown(found), refresh=True)
+                        await asyncio.sleep(every)
+            except* (BrokerUnavailable, StateUnavailable, ConfigurationError) as group:
+                if found is None:
+                    raise
+                told = f"{leaves(group)[0]}; what follows is old"
+                live.update(Group(Text(told, style="bold red"), shown(found)), refresh=True)
+                await asyncio.sleep(every)
 
 
 def shown(found: Status) -> RenderableType:
     """Return *found* as a terminal shows it."""
-    head = Text(f"{found.at:%Y-%m-%d %H:%M:%S} UTC   {len(found.processes)} processes", style="bold")
+    running = len(found.processes)
+    head = Text(f"{found.at:%Y-%m-%d %H:%M:%S} UTC   {running} process{'es' if running != 1 else ''}", style="bold")
+    if found.delivery != "live":
+        head.append(f"   delivery: {found.delivery}", style="bold yellow")
     if not found.processes:
         head.append("   nothing runs", style="bold red")
     paused = [
@@ -110,7 +114,12 @@ def _empty_in(one: Source) -> str:
 def _accounts(found: Status) -> Table:
     table = _table("account", "state")
     for name, reason in sorted(found.told.held.items()):
-        table.add_row(name, Text(f"held: {reason}", style="bold red") if reason else Text("open", style="green"))
+        if reason:
+            table.add_row(name, Text(f"held: {reason}", style="bold red"))
+        elif lately := found.told.rested.get(name):
+            table.add_row(name, Text(f"tried again after {lately}", style="bold yellow"))
+        else:
+            table.add_row(name, Text("not held", style="green"))
     letters = sum(found.letters.values())
     kept = ", ".join(f"{stage} {count:,}" for stage, count in found.letters.items() if count)
     table.add_row("dead letters", Text(kept or "none", style="bold red" if letters else "green"))

@@ -15,8 +15,7 @@ FAILURES_TO_HOLD = 5
 # A connection that is refused is mostly one of a pool's that was closed: nothing was sent, and the next one stands.
 IN_PLACE_S = (0.05, 0.25)
 LONGEST_HOLD_S = 15.0
-# An open breaker tries at least once in a hold and a deadline; one that has not tried for this long has nothing to send.
-SILENT_S = 120.0
+MARGIN_S = 10.0
 
 
 @dataclass(slots=True)
@@ -74,8 +73,13 @@ class Attempts:
 
     @property
     def breaker_open(self) -> bool:
-        """Whether the provider has answered nothing but failures of late, whatever hold comes and goes meanwhile."""
-        return self._breaker.is_open and self._clock.monotonic() - self._tried_at < SILENT_S
+        """
+        Whether the provider has answered nothing but failures of late, whatever hold comes and goes meanwhile.
+
+        An open breaker tries at least once in a hold and two deadlines; one that has not for longer has nothing to send.
+        """
+        silent_s = 1.2 * LONGEST_HOLD_S + 2 * self.account.http_deadline_s + MARGIN_S
+        return self._breaker.is_open and self._clock.monotonic() - self._tried_at < silent_s
 
     async def submit(self, message_id: str, claimed: Claimed, sms: Sms) -> Submitted:
         """
@@ -90,7 +94,8 @@ class Attempts:
         ):  # one more; a retry object for each message costs a sixth of it
             await self._clock.sleep(random.uniform(*IN_PLACE_S))  # noqa: S311  spreads requests, hides nothing
             submitted = await self._submit_once(ref, claimed, sms)
-        self._tried_at = self._clock.monotonic()
+        if submitted.reason is not ProviderReason.TOO_LATE_TO_START:
+            self._tried_at = self._clock.monotonic()
         rest_s = self._breaker.note(message_id, submitted)
         if rest_s is None:
             return submitted

@@ -32,12 +32,18 @@ class ProviderReason(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Sms:
-    """What is handed over. Its number and text appear in no log."""
+    """
+    What is handed over. Its number and text appear in no log.
+
+    Attributes:
+        traceparent: Of its event, for the provider; a span of our own is handed on in its place where there is one.
+    """
 
     to: str
     text: str
     sender: str
     marketing: bool
+    traceparent: str | None = None
 
     def __repr__(self) -> str:
         return f"Sms(sender={self.sender!r}, marketing={self.marketing})"

@@ -97,19 +97,25 @@ class SecretFiles:
 
     async def look(self) -> None:
         """Read the files; one that is away, empty or does not fit the others yet changes nothing."""
-        its = self._settings
-        try:
-            password, certificates = await asyncio.to_thread(lambda: (its.read_password(), its.read_certificates()))
-            if password != self._password:
-                self._renew("_sasl_plain_password", password)
-                self._password = password
-                log.info("kafka.password_renewed")
-            if certificates != self._certificates:
-                self._renew("_ssl_context", await asyncio.to_thread(its.tls))
-                self._certificates = certificates
-                log.info("kafka.certificates_renewed")
-        except ConfigurationError as error:
-            log.warning("kafka.secrets_unreadable", error=str(error))
+        for look in (self._look_at_password, self._look_at_certificates):
+            try:
+                await look()
+            except ConfigurationError as error:
+                log.warning("kafka.secrets_unreadable", error=str(error))
+
+    async def _look_at_password(self) -> None:
+        password = await asyncio.to_thread(self._settings.read_password)
+        if password != self._password:
+            self._renew("_sasl_plain_password", password)
+            self._password = password
+            log.info("kafka.password_renewed")
+
+    async def _look_at_certificates(self) -> None:
+        certificates = await asyncio.to_thread(self._settings.read_certificates)
+        if certificates != self._certificates:
+            self._renew("_ssl_context", await asyncio.to_thread(self._settings.tls))
+            self._certificates = certificates
+            log.info("kafka.certificates_renewed")
 
     @staticmethod
     def _renew(name: str, value: object) -> None:

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import structlog
 from tenacity import AsyncRetrying, retry_if_exception_type, wait_random_exponential
 
-from worker.errors import BrokerUnavailable
+from worker.errors import BrokerUnavailable, ConfigurationError
 from worker.kafka.assigned import Assigned
 from worker.kafka.source import Source
 from worker.lifecycle import done_before
@@ -135,7 +135,8 @@ class Polling:
     async def rebuild_in_time(self) -> None:
         """Put a new client in place, however often it takes until the broker answers."""
         patiently = AsyncRetrying(
-            retry=retry_if_exception_type(BrokerUnavailable), wait=wait_random_exponential(multiplier=0.5, max=10)
+            retry=retry_if_exception_type((BrokerUnavailable, ConfigurationError)),
+            wait=wait_random_exponential(multiplier=0.5, max=10),
         )
         await patiently(self.rebuild)
 

@@ -1,15 +1,18 @@
 """What operators pause: heard from the control topic and from a file, obeyed by the queues, and audited."""
 
 import asyncio
+import socket
 from collections.abc import Callable
+from contextlib import AsyncExitStack
 
 import structlog
 
 from schemas.messages import Lane
 from worker.auditing import audit_record
 from worker.delivery.asks import Ask
+from worker.kafka.clients import make_producer
 from worker.kafka.control import ControlTopic
-from worker.kafka.sink import Sink
+from worker.kafka.sink import Sink, open_sink
 from worker.parts.shared import Shared, Stage
 from worker.pausing import MOST_SCOPES, Pause, PauseFile, Pauses
 from worker.policy.verdicts import Reason, Send
@@ -22,12 +25,14 @@ log = structlog.get_logger(__name__)
 LET_GO_EVERY_S = 2.0
 
 
-async def hear_pauses(shared: Shared, stage: Stage) -> None:
-    """Know what is paused before anything begins, and hear of what changes; needs the queues and sinks of *stage*."""
+async def hear_pauses(shared: Shared, stage: Stage, stack: AsyncExitStack) -> None:
+    """Know what is paused before anything begins, and hear of what changes; needs the queues of *stage*."""
     pauses, settings = shared.pauses, shared.configuration.settings
     control = ControlTopic(settings.kafka, shared.topics.control, pauses, shared.clock)
     file = PauseFile(settings.pauses_in, pauses, shared.clock)
-    audit = FileAudit(shared.topics, next(iter(stage.sinks.values())))
+    # A sink of its own: a right on the audit topic that is missing must hold no lane.
+    audit = FileAudit(shared.topics, await stack.enter_async_context(open_sink(make_producer(settings.kafka))))
+    file.on_change.append(audit.note)
     await control.catch_up()
     file.look()
 
@@ -43,7 +48,6 @@ async def hear_pauses(shared: Shared, stage: Stage) -> None:
             queue.check_again()
 
     pauses.on_change.append(changed)
-    file.on_change.append(audit.note)
     stage.services |= {
         "control": control.run,
         "pause-file": file.run,
@@ -78,7 +82,11 @@ def is_paused(pauses: Pauses, account: str) -> Callable[[Ask], bool]:
 
 
 class FileAudit:
-    """Writes down what a file paused or resumed, once Kafka takes it; each process with such a file says so of itself."""
+    """
+    Writes down what a file paused or resumed, once Kafka takes it.
+
+    Each process with such a file says so of itself, and again when it starts with one: who wrote the file nobody knows.
+    """
 
     def __init__(self, topics: Topics, sink: Sink) -> None:
         self._topics = topics
@@ -88,8 +96,9 @@ class FileAudit:
     def note(self, scope: str, pause: Pause | None) -> None:
         """Note that *scope* pauses, or for None that it resumes."""
         action, reason = ("pause", pause.reason) if pause else ("resume", "")
+        told = {"scope": scope, "reason": reason, "by": "file", "host": socket.gethostname()}
         try:
-            self._untold.put_nowait(audit_record(self._topics, action, scope=scope, reason=reason, through="file"))
+            self._untold.put_nowait(audit_record(self._topics, action, **told))
         except asyncio.QueueFull:  # Kafka is away, and somebody plays with the file: the log has it all
             log.warning("audit.dropped", action=action, scope=scope)
 

@@ -80,7 +80,7 @@ async def open_senders(shared: Shared, stage: Stage, lanes: Collection[Lane], st
             revoke_drain_s=URGENT_DRAIN_S if urgent else DRAIN_S,
             commit_every_s=settings.kafka.commit_every_s,
         )
-    await hear_pauses(shared, stage)
+    await hear_pauses(shared, stage, stack)
     _adopt_reloads(shared, stage, senders, checks)
     waiting = HoldingWaiting(Waiting(shared.database))
     for lane in lanes:  # each by itself: codes that are due never wait for offers

@@ -21,6 +21,7 @@ from worker.delivery.accounts import Account
 from worker.delivery.ledger import Answer
 from worker.delivery.verdicts import Line, ProviderReason, Sms, Submitted
 from worker.errors import DeadLetterReason, LookUpFailed
+from worker.progress import trace_id_in
 from worker.telemetry.tracing import spans
 
 Credentials = tuple[str, SecretStr]  # login and key
@@ -102,7 +103,9 @@ class Octopush:
             }
         )
         try:
-            async with self._session.post(self._url, data=body, headers=_with_trace(self._headers)) as response:
+            async with self._session.post(
+                self._url, data=body, headers=_with_trace(self._headers, sms.traceparent)
+            ) as response:
                 return classify(response.status, response.headers, await _read(response))
         except aiohttp.ClientConnectorError as error:
             return _not_connected(error)
@@ -268,7 +271,7 @@ async def _session(account: Account, deadline_s: float) -> AsyncIterator[aiohttp
         yield session
 
 
-def _with_trace(headers: Mapping[str, str]) -> Mapping[str, str]:
+def _with_trace(headers: Mapping[str, str], of_event: str | None) -> Mapping[str, str]:
     """Return *headers*, with the trace that the request belongs to, if there is one."""
-    traceparent = spans().traceparent()
+    traceparent = spans().traceparent() or (of_event if trace_id_in(of_event) else None)
     return {**headers, "traceparent": traceparent} if traceparent else headers

@@ -64,6 +64,7 @@ class Sent:
     encoding: str
     cost: float
     at: str
+    traceparent: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +109,7 @@ class SandboxProvider:
         """Return the account of *login*, made on first use."""
         return self.accounts.setdefault(login, Account())
 
-    def send(self, login: str, body: dict[str, Any]) -> Reply:
+    def send(self, login: str, body: dict[str, Any], traceparent: str | None = None) -> Reply:
         """Answer `POST /sms-campaign/send`."""
         ref = str(body.get("request_id") or "")
         self.requests[ref] += 1
@@ -118,7 +119,7 @@ class SandboxProvider:
             return fault
         if (code := self._refusal(login, body, to, asked, ref)) is not None:
             return error(code)
-        reply = self._accept(login, body, to, ref)
+        reply = self._accept(login, body, to, ref, traceparent)
         lost = asked == LOST_ANSWER and self.requests[ref] == 1
         if lost or random.random() < self.behaviour.lost_rate:  # noqa: S311
             return Reply(0, {}, "reset")
@@ -150,7 +151,7 @@ class SandboxProvider:
         )
         return next((code for code, refused in checks if refused), None)
 
-    def _accept(self, login: str, body: dict[str, Any], to: str, ref: str) -> Reply:
+    def _accept(self, login: str, body: dict[str, Any], to: str, ref: str, traceparent: str | None) -> Reply:
         text = str(body["text"])
         cut = segment(text)
         cost = round(cut.segments * PRICE_PER_SEGMENT, 4)
@@ -161,7 +162,8 @@ class SandboxProvider:
             self.texts[ref.rsplit("-", 1)[0]] += 1
             at = datetime.now(UTC).isoformat(timespec="milliseconds")
             sender = str(body["sender"])
-            self.sent.append(Sent(login, to, sender, text, _purpose(body), ref, cut.segments, cut.encoding, cost, at))
+            its = (cut.segments, cut.encoding, cost, at, traceparent)
+            self.sent.append(Sent(login, to, sender, text, _purpose(body), ref, *its))
         return Reply(
             201,
             {

@@ -42,7 +42,7 @@ async def _send(request: web.Request) -> web.StreamResponse:
     provider = request.app[PROVIDER]
     login = _login(request)
     body = await _json(request)
-    reply = error(101) if login is None else provider.send(login, body)
+    reply = error(101) if login is None else provider.send(login, body, request.headers.get("traceparent"))
     if provider.behaviour.latency_ms:
         await asyncio.sleep(provider.behaviour.latency_ms / 1000)
     return await _answer(request, reply)

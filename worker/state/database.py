@@ -7,11 +7,12 @@ Every database error that leaves this folder is `StateUnavailable`, so that who 
 import asyncio
 import fcntl
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager, nullcontext, suppress
+from contextlib import asynccontextmanager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
+import structlog
 from sqlalchemy.exc import DataError, DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
@@ -23,6 +24,7 @@ from worker.servers import DatabaseSettings
 from worker.state.tables import facts
 from worker.telemetry.resources import Resource, Use
 
+log = structlog.get_logger(__name__)
 # SQLSTATE classes of values that never fit: data exception, integrity constraint. A read-only server, a password that
 # was changed, a missing table: somebody will mend those, and until then everything holds. 23505: two writers met.
 VALUE_STATES, UNIQUE_VIOLATION = ("22", "23"), "23505"
@@ -234,10 +236,15 @@ def _engine(url: sa.URL, settings: DatabaseSettings, pool: int) -> AsyncEngine:
 
 def _trusting(settings: DatabaseSettings) -> Callable[..., None]:
     """Return what gives each new connection the authorities of now; those of before, while their file is half written."""
+    last = settings.tls()
 
     def trust(_: object, __: object, ___: object, options: dict[str, Any]) -> None:
-        with suppress(ConfigurationError):
-            options["ssl"] = settings.tls()
+        nonlocal last
+        try:
+            last = settings.tls()
+        except ConfigurationError as error:
+            log.warning("state.authorities_unreadable", error=str(error))
+        options["ssl"] = last
 
     return trust
 

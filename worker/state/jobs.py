@@ -4,11 +4,12 @@ from enum import StrEnum
 from typing import NamedTuple
 
 import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from worker.state.database import Database
 from worker.state.inserting import inserting
 from worker.state.now import db_now
-from worker.state.tables import jobs
+from worker.state.tables import facts, jobs
 
 
 class Job(StrEnum):
@@ -49,6 +50,16 @@ TERMS = {
 }
 
 
+SINCE = "jobs.since"
+
+
+async def counted_from(connection: AsyncConnection) -> dict[str, float]:
+    """Return since when each job is waited for: when it was done last, or when a worker first began."""
+    since = await connection.scalar(sa.select(facts.c.value).where(facts.c.name == SINCE))
+    done = {row.name: row.succeeded_at for row in await connection.execute(sa.select(jobs))}
+    return ({job.value: float(since) for job in Job} if since else {}) | done
+
+
 class Jobs:
     """The table of jobs. Every method may raise StateUnavailable."""
 
@@ -65,10 +76,10 @@ class Jobs:
 
     async def expect(self) -> None:
         """Begin to count for jobs that were never done: they are overdue once their time has passed, and not at once."""
-        rows = [{"name": job.value} for job in Job]
-        statement = self._insert(jobs).values(succeeded_at=db_now()).on_conflict_do_nothing()
+        since = sa.cast(db_now(), sa.String(40))
+        statement = self._insert(facts).values(name=SINCE, value=since).on_conflict_do_nothing()
         async with self._database.transaction() as connection:
-            await connection.execute(statement, rows)
+            await connection.execute(statement)
 
     async def last(self) -> dict[str, float]:
         """Return when each was done last: seconds since 1970, by the database's clock."""

@@ -293,5 +293,6 @@ snapshots = sa.Table(
     metadata,
     sa.Column("name", sa.String(40), primary_key=True),
     sa.Column("claimed_at", sa.Double, nullable=False, comment="when somebody last began to count"),
+    sa.Column("counted_at", sa.Double, comment="when somebody last was done"),
     sa.Column("value", sa.Text, comment="as JSON; none before the first count is done"),
 )

@@ -16,13 +16,16 @@ from worker.clock import Clock
 from worker.delivery.ledger import State
 from worker.errors import StateRefused, StateUnavailable
 from worker.state.database import Database
+from worker.state.jobs import counted_from
 from worker.state.now import db_now
 from worker.state.snapshots import Snapshot
-from worker.state.tables import accounts, deferred, jobs, ledger, projections
+from worker.state.tables import accounts, deferred, ledger, projections
 from worker.telemetry import metrics
+from worker.telemetry.resources import Resource, failed
 
 log = structlog.get_logger(__name__)
 EVERY_S = 30.0
+LATELY_S = 60.0
 COUNTED_EVERY_S = 25.0  # less than any process's own period, so that somebody's turn comes with each
 HOUR_S, HOURS = 3600.0, 24
 OVERDUE, LATER = "overdue", "later"
@@ -71,10 +74,12 @@ class Told:
     Attributes:
         held: Accounts, and why each is held; None for one that is not.
         projection_age_s: None if nothing was ever projected.
-        jobs: When each was done last.
+        rested: Accounts whose hold ended within the last minute, and why there was one: they may be held again at once.
+        jobs: When each was done last, or when a worker first began.
     """
 
     held: Mapping[str, str | None]
+    rested: Mapping[str, str]
     projection_age_s: float | None
     jobs: Mapping[str, float]
 
@@ -85,7 +90,7 @@ class Telling:
     def __init__(self, database: Database, clock: Clock) -> None:
         self._database = database
         self._clock = clock
-        self._shared = Snapshot(database, "counts", COUNTED_EVERY_S, self._counted)
+        self._shared = Snapshot(database, "counts-1", COUNTED_EVERY_S, self._counted)
 
     async def run(self) -> None:
         """Tell for ever; belongs into a TaskGroup."""
@@ -94,6 +99,7 @@ class Telling:
                 await self.tell()
             except (StateUnavailable, StateRefused) as error:  # what was told last stands until it is back
                 log.warning("telling.failed", error=str(error))
+                failed(Resource.DATABASE, "telling")
             await self._clock.sleep(random.uniform(0.8, 1.2) * EVERY_S)  # noqa: S311  spreads processes
 
     async def read(self) -> Told:
@@ -104,15 +110,16 @@ class Telling:
             StateUnavailable: The database does not answer.
         """
         async with self._database.reading() as connection:
-            held = sa.select(accounts.c.name, accounts.c.hold_reason, accounts.c.held_until > db_now())
+            now: float = (await connection.execute(sa.select(db_now()))).scalar_one()
+            holds = (
+                await connection.execute(sa.select(accounts.c.name, accounts.c.hold_reason, accounts.c.held_until))
+            ).all()
             oldest = sa.select(db_now() - sa.func.min(projections.c.caught_up_at))
             return Told(
-                {
-                    name: (reason or "held") if is_held else None
-                    for name, reason, is_held in await connection.execute(held)
-                },
+                {name: (reason or "held") if until > now else None for name, reason, until in holds},
+                {name: reason or "held" for name, reason, until in holds if now - LATELY_S < until <= now},
                 await connection.scalar(oldest),
-                {row.name: row.succeeded_at for row in await connection.execute(sa.select(jobs))},
+                await counted_from(connection),
             )
 
     async def count(self) -> Counts:
@@ -142,9 +149,9 @@ class Telling:
         metrics.PROJECTION_AGE_S.set(math.inf if told.projection_age_s is None else told.projection_age_s)
         for job, at in told.jobs.items():
             metrics.child(metrics.JOB_SUCCEEDED, job).set(at)
-        if (counted := await self._shared.get()) is not None:
-            its = orjson.loads(counted)
-            _tell(Counts([Waiting(*one) for one in its["waiting"]], its["open"]))
+        counted = await self._shared.get()
+        its = orjson.loads(counted) if counted is not None else {"waiting": [], "open": {}}  # nobody knows: say nothing
+        _tell(Counts([Waiting(*one) for one in its["waiting"]], its["open"]))
 
 
 def _tell(counts: Counts) -> None:

@@ -7,6 +7,7 @@ A last processor masks whatever looks like a number all the same: somebody else'
 import logging
 import re
 import sys
+import time
 from collections.abc import MutableMapping
 from typing import Any
 
@@ -15,9 +16,12 @@ import structlog
 
 from worker.progress import current
 
+EVERY_S, MOST_SAID = 10.0, 500
 _NUMBER = re.compile(r"\+?\d[\d .()-]{7,}\d")
 _ADDRESS = re.compile(r"\d{1,3}(\.\d{1,3}){3}")
-_NOT_PERSONAL = frozenset({"timestamp", "offset", "message_id", "event_id", "duration_s", "provider_ref", "trace_id"})
+_NOT_PERSONAL = frozenset(
+    {"timestamp", "offset", "message_id", "event_id", "duration_s", "provider_ref", "trace_id", "at"}
+)
 
 
 def set_up_logging(level: str = "INFO", *, pretty: bool = False) -> None:
@@ -44,7 +48,30 @@ def set_up_logging(level: str = "INFO", *, pretty: bool = False) -> None:
             processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, mask_numbers, renderer],
         )
     )
+    handler.addFilter(Sparingly())
     logging.basicConfig(level=max(numeric, logging.WARNING), handlers=[handler], force=True)
+
+
+class Sparingly(logging.Filter):
+    """Lets what a library says again and again pass once in ten seconds, and says how often it was meanwhile."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._said: dict[tuple[str, str], tuple[float, int]] = {}
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Return whether *record* is written."""
+        key, now = (record.name, str(record.msg)[:100]), time.monotonic()
+        at, kept_back = self._said.get(key, (-EVERY_S, 0))
+        if now - at < EVERY_S:
+            self._said[key] = at, kept_back + 1
+            return False
+        if len(self._said) > MOST_SAID:
+            self._said.clear()
+        self._said[key] = now, 0
+        if kept_back:
+            record.msg, record.args = f"{record.getMessage()} (and {kept_back} times since)", None
+        return True
 
 
 def add_place(_: object, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:

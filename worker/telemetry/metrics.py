@@ -34,6 +34,9 @@ RULE_FAILURES = counter(
 MESSAGES_READ = counter(
     "sms_messages_read_total", "Messages read from a lane.", ["lane"], worry="Its rate is 0 while the lane has lag."
 )
+REPLAYED = counter(
+    "sms_messages_replayed_total", "Messages read from a lane that were dead letters before.", ["lane"], quiet=True
+)
 MOVED = counter("sms_messages_moved_total", "Deferred messages put on their lane's due topic.", ["lane"], quiet=True)
 WAITING = gauge(
     "sms_messages_waiting",
@@ -84,6 +87,9 @@ EVENT_TO_SUBMIT_S = histogram(
     "From the event's own time, or the time it was to wait for, to the provider's answer.",
     ["lane"],
     worry="The urgent lane's 99th percentile passes 5 s.",
+)
+ROUTE_S = histogram(
+    "sms_route_seconds", "From a batch that a router is handed until the broker has all that came of it.", ["intake"]
 )
 LOOKUP_S = histogram("sms_lookup_seconds", "Waiting for ledger row, contact and key.", ["lane"])
 FENCE_WAIT_S = histogram("sms_fence_wait_seconds", "Waiting for the fence: rate, holds, other requests.", ["lane"])
@@ -219,6 +225,7 @@ RECORDS_LOST = counter(
 REBALANCES = gauge(
     "sms_rebalances", "Assignments since the start.", ["source"], worry="It rises every few minutes without a deploy."
 )
+KAFKA_UP = gauge("sms_kafka_up", "1 while Kafka answers this process.", worry="It is 0.")
 HELD_WRITES = gauge(
     "sms_kafka_writes_held", "1 while Kafka does not take what is written.", ["stage"], worry="It is 1 for two minutes."
 )

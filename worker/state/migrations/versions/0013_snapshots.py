@@ -12,6 +12,7 @@ def upgrade() -> None:
         "snapshots",
         sa.Column("name", sa.String(40), primary_key=True),
         sa.Column("claimed_at", sa.Double(), nullable=False),
+        sa.Column("counted_at", sa.Double()),
         sa.Column("value", sa.Text()),
         if_not_exists=True,
     )
