@@ -15,6 +15,7 @@ import click
 import typer
 from pydantic import BaseModel, Field
 from pydantic_core import PydanticUndefined
+from ruamel.yaml import YAML
 
 from worker.cli import app
 from worker.content.templates import Template, Variable
@@ -169,7 +170,17 @@ def catalogue() -> str:
         'names of the configuration, so that their number is bounded whatever is sent. Gauges that say "the whole deployment\'s" are told alike\n'
         "by every process: take `max`, not `sum`. The alerts that watch them are in `deploy/prometheus/`, and [on-call.md](on-call.md) says what to do.\n\n"
         "| name | type | labels | meaning | when to worry |\n| --- | --- | --- | --- | --- |\n" + "\n".join(rows) + "\n"
+        "\n## Recorded\n\nBy `deploy/prometheus/rules.yml`, for dashboards, alerts and the runbook:\n\n"
+        "| name | what it is |\n| --- | --- |\n" + "\n".join(recorded()) + "\n"
     )
+
+
+def recorded() -> list[str]:
+    """A row for each recording rule."""
+    groups = YAML(typ="safe").load(DOCS.parent / "deploy" / "prometheus" / "rules.yml")["groups"]
+    rules = [rule for group in groups for rule in group["rules"] if "record" in rule]
+    told = ((rule["record"], " ".join(rule["expr"].split()).replace("|", "\\|")) for rule in rules)
+    return [f"| `{name}` | `{expression}` |" for name, expression in told]
 
 
 def pages() -> dict[Path, str]:

@@ -5,9 +5,11 @@ import datetime
 import ipaddress
 import json
 import os
+import re
 import shutil
 import subprocess
 import tempfile
+import time
 from pathlib import Path
 
 import pytest
@@ -158,6 +160,7 @@ async def test_a_worker_speaks_sasl_ssl_and_tls_and_takes_new_passwords_and_cert
         async with world.process():
             await world.publish("order.shipped", {"contact_id": "c-0"})
             before = await world.outcomes(1)
+            told = await world.metrics()
             await asyncio.to_thread(set_scram, secured_kafka, "two")
             await asyncio.to_thread(secured_postgres.require_passwords, "sms", "two")
             for name in ("kafka", "database"):
@@ -180,6 +183,9 @@ async def test_a_worker_speaks_sasl_ssl_and_tls_and_takes_new_passwords_and_cert
         log = world.log.read_text()
 
     assert [its[-1]["outcome"] for its in before.values()] == ["accepted"]
+    for name in ("kafka.ca_file", "kafka.cert_file", "database.ca_file"):
+        (ends,) = re.findall(rf'sms_certificate_expires_timestamp_seconds\{{name="{name}"\}} (\S+)', told)
+        assert 80_000 < float(ends) - time.time() <= 86_400
     assert sorted(its[-1]["outcome"] for its in after.values()) == ["accepted", "accepted"]
     assert sorted(its[-1]["outcome"] for its in with_no_file.values()) == ["accepted"] * 3
     assert "two" not in json.dumps([line for line in log.splitlines() if "password" in line])

@@ -2,9 +2,11 @@
 
 import asyncio
 import itertools
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
+from prometheus_client import REGISTRY
 
 from schemas.messages import Lane
 from schemas.outcomes import OutcomeKind
@@ -66,13 +68,13 @@ class Store:
 async def deliver():
     tasks = []
 
-    async def run(store: Store) -> bytes:
+    async def run(store: Store, **changes) -> bytes:
         clock = ManualClock()
         queue = FenceQueue("a", ITS, store, clock)
         tasks.append(asyncio.create_task(queue.run()))
         attempts = Attempts("a", ITS, store, clock, store.hold)
         handover = Handover((f"me:{n}" for n in itertools.count()), queue, attempts, store, clock)
-        return await handover.deliver(plan())
+        return await handover.deliver(replace(plan(), **changes))
 
     yield run
     for task in tasks:
@@ -96,6 +98,28 @@ async def test_what_was_in_doubt_and_is_then_refused_for_good_ends_as_unknown(de
     assert await deliver(store) == f"{OutcomeKind.UNKNOWN}:{Reason.IN_DOUBT}".encode()
     assert store.requests == 2
     assert store.entry.state is State.UNKNOWN
+
+
+async def test_how_long_it_took_counts_from_when_it_was_due_and_segments_are_told_beside_the_provider_s(
+    deliver,
+) -> None:
+    def told(name: str, **labels: str) -> float:
+        return REGISTRY.get_sample_value(name, labels) or 0.0
+
+    late_s = (ManualClock().now() - NOW).total_seconds() + 42
+    names = {
+        "sms_event_to_submit_seconds_sum": {"lane": "transactional"},
+        "sms_segments_total": {"account": "a", "category": "transactional", "encoding": "GSM-7"},
+        "sms_provider_segments_total": {"account": "a", "category": "transactional"},
+        "sms_segment_mismatches_total": {"account": "a"},
+    }
+    before = {name: told(name, **labels) for name, labels in names.items()}
+    two = Submitted(answer=Answer.ACCEPTED, reason=ProviderReason.OK, segments=2)
+
+    await deliver(Store(two), due_at=NOW - timedelta(seconds=42))
+
+    grown = {name: told(name, **labels) - before[name] for name, labels in names.items()}
+    assert list(grown.values()) == [pytest.approx(late_s), 1, 2, 1]
 
 
 async def test_a_text_that_is_refused_at_once_is_a_dead_letter_and_may_be_sent_by_a_replay(deliver) -> None:

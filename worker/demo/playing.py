@@ -12,6 +12,7 @@ from pathlib import Path
 from aiokafka import AIOKafkaProducer
 from rich.console import Console
 from rich.live import Live
+from rich.text import Text
 
 from worker.demo.broker import open_broker, wait_for_port
 from worker.demo.configuring import CREDENTIALS, OPEN, Stage, write_configuration
@@ -92,7 +93,7 @@ async def play(shipped: Path, folder: Path, console: Console) -> bool:
     ]
     events = sum(len(its) for _, its, _ in acts)
     screen = Screen(seen, events)
-    with Live(screen, console=console, refresh_per_second=4, transient=True):
+    with Live(screen, console=console, refresh_per_second=4, transient=True) as live:
         async with open_theatre(shipped, folder) as theatre, asyncio.TaskGroup() as watchers:
             watching = [
                 watchers.create_task(watch_outcomes(theatre.broker, "sms.outcomes", seen), name="outcomes"),
@@ -103,6 +104,7 @@ async def play(shipped: Path, folder: Path, console: Console) -> bool:
             await _wait_for_the_end(seen, events, began + DEADLINE_S)
             for task in watching:
                 task.cancel()
+        live.update(Text(""), refresh=True)  # a frame that is taller than the terminal would stay otherwise
     return summary(console, seen, events, str(folder), time.monotonic() - began)
 
 

@@ -35,7 +35,7 @@ class Screen:
         self._progress.update(self._handled, completed=seen.records_read)
         ended = sum(seen.concluded.values()) + seen.lane_letters
         self._progress.update(self._ended, completed=ended, total=seen.messages_routed or None)
-        return Group(Text(self.act, style="bold"), self._progress, outcomes_table(seen), phones(seen))
+        return Group(Text(self.act, style="bold"), self._progress, phones(seen), outcomes_table(seen))
 
 
 def outcomes_table(seen: Seen) -> Table:

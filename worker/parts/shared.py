@@ -5,6 +5,7 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from typing import Literal
 
+from worker.certificates import Certificates
 from worker.clock import Clock
 from worker.delivery.queue import FenceQueue
 from worker.kafka.batched import BatchRunner
@@ -103,7 +104,9 @@ async def open_shared(configuration: Configuration, clock: Clock, stack: AsyncEx
     await operations.hear()
     people = People(database, ring)
     reloading = Reloading(configuration, ring, told)
-    reloading.watchers.append(SecretFiles(settings.kafka).look)
+    certificates = Certificates(settings.kafka, settings.database)
+    await certificates.look()
+    reloading.watchers += [SecretFiles(settings.kafka).look, certificates.look]
     return Shared(
         configuration, told, pepper, database, people, outcomes, topics, operating, operations, reloading, Pauses()
     )

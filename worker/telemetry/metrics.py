@@ -249,6 +249,13 @@ KEY_AGE_S = gauge(
     ["kind", "name"],
     worry="Six months: plan to rotate it. Twelve: do it.",
 )
+CERTIFICATE_ENDS = gauge(
+    "sms_certificate_expires_timestamp_seconds",
+    "When the first certificate in a file of the configuration ends, seconds since 1970.",
+    ["name"],
+    worry="In two weeks.",
+    quiet=True,
+)
 JOB_SUCCEEDED = gauge(
     "sms_task_last_success_timestamp_seconds",
     "When each job that recurs was last done, by anybody; seconds since 1970. `job` is Prometheus's own label.",
