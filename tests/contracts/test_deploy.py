@@ -76,6 +76,24 @@ def containers(resources: list[dict[str, Any]]) -> list[tuple[str, dict[str, Any
     return [(name, pod, one) for name, pod in found for one in (*pod.get("initContainers", ()), *pod["containers"])]
 
 
+def test_what_must_recur_the_schema_and_the_network_are_among_the_resources(resources) -> None:
+    jobs = {
+        name: pod["containers"][0]["args"] for name, pod in pods(resources).items() if name in of(resources, "CronJob")
+    }
+    migrate = of(resources, "Job")["sms-worker-migrate"]
+    steps = [one["args"] for name, _, one in containers(resources) if name == "sms-worker-migrate"]
+    (network,) = of(resources, "NetworkPolicy").values()
+
+    assert jobs == {
+        "sms-worker-prune": ["db", "prune", "--yes"], "sms-worker-retention": ["retention", "--yes"],
+        "sms-worker-hygiene": ["numbers", "clean", "--yes"],
+    }  # fmt: skip
+    assert migrate["metadata"]["annotations"]["argocd.argoproj.io/hook"] == "Sync"
+    assert steps == [["db", "upgrade"], ["topics", "create"]]
+    assert {"Ingress", "Egress"} == set(network["spec"]["policyTypes"])
+    assert len(of(resources, "PodDisruptionBudget")) == 3
+
+
 def test_every_resource_is_what_kubernetes_takes(resources) -> None:
     assert len(resources) > 12
     for one in resources:
@@ -165,7 +183,8 @@ def test_keda_scales_senders_by_their_own_groups_and_never_beyond_a_lane_s_parti
         account.segments_per_second for account in load_configuration(DEPLOY / "config").accounts.accounts.values()
     )
     assert its["spec"]["maxReplicaCount"] == math.ceil(granted / 800) + 1
-    assert its["spec"]["scaleTargetRef"]["name"] in of(with_components, "Deployment")
+    scaled = of(with_components, "Deployment")[its["spec"]["scaleTargetRef"]["name"]]
+    assert "replicas" not in scaled["spec"]
 
 
 def test_compose_is_valid_and_its_worker_s_configuration_loads(tmp_path, monkeypatch) -> None:
