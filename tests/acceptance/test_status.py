@@ -15,7 +15,6 @@ import aiohttp
 from tests.acceptance.test_pausing import heard
 from tests.conftest import REAL_SERVERS
 from tests.world import CREDENTIALS, open_world
-from worker.state.schema import migrate
 
 
 @REAL_SERVERS
@@ -96,13 +95,11 @@ async def until_it_says(url: str, right: Callable[[dict], bool]) -> int:
     raise AssertionError(f"{url} never said so")
 
 
+@REAL_SERVERS
 async def test_status_watches_follows_what_changes_says_who_is_away_and_ends_by_ctrl_c(
-    kafka, postgres, tmp_path
+    servers, kafka, postgres, tmp_path
 ) -> None:
-    url = postgres.new_database()
-    await asyncio.to_thread(migrate, url)
-    await asyncio.to_thread(kafka.forget)
-    async with open_world(tmp_path, kafka.address, url, embedded=False) as world:
+    async with open_world(tmp_path, **servers) as world:
         command = [sys.executable, "-m", "worker", "status", "--watch", "--every", "0.5", "--config", str(world.config)]
         screen = Screen()
         its = {"stdin": screen.theirs, "stdout": screen.theirs, "stderr": screen.theirs}
