@@ -54,8 +54,10 @@ class Overseer:
         return max((now - one.assigned.moved_at for one in self._stage.runners[name].unfinished()), default=0.0)
 
     def kafka_answers(self) -> bool:
-        """Return whether any client of this process heard of its broker within seconds."""
-        return any(runner.source.standing.broker_answers() for runner in self._stage.runners.values())
+        """Return whether any client of this process heard of its broker within seconds; one that is full asks nothing."""
+        sources = [runner.source for runner in self._stage.runners.values()]
+        asking = [source for source in sources if not source.paused] or sources
+        return any(source.standing.broker_answers() for source in asking)
 
     def tell_all(self) -> None:
         """Write every runner's flight record to the log."""

@@ -3,11 +3,13 @@
 import asyncio
 import threading
 import time
+from types import SimpleNamespace
 
 import pytest
 
 from tests.fakes import ManualClock
 from worker.errors import BrokerUnavailable, Stuck
+from worker.overseeing import Overseer
 from worker.settings import WatchdogSettings
 from worker.watchdog import EXIT_BLOCKED, LoopGuard, Sight, Watchdog
 
@@ -129,3 +131,22 @@ async def test_a_loop_that_runs_ends_nothing() -> None:
     beating.cancel()
 
     assert codes == []
+
+
+@pytest.mark.parametrize(
+    ("sources", "answers"),
+    [
+        pytest.param([(False, True), (False, False)], True, id="one hears of it"),
+        pytest.param([(True, True), (False, False)], False, id="a full one does not ask, and the other hears nothing"),
+        pytest.param([(True, True)], True, id="all are full: nobody knows better"),
+    ],
+)
+def test_kafka_answers_if_whoever_asks_hears_of_it(sources: list[tuple[bool, bool]], answers: bool) -> None:
+    def runner(paused: bool, heard: bool) -> SimpleNamespace:
+        return SimpleNamespace(
+            source=SimpleNamespace(paused=paused, standing=SimpleNamespace(broker_answers=lambda: heard))
+        )
+
+    stage = SimpleNamespace(runners={n: runner(*its) for n, its in enumerate(sources)})
+
+    assert Overseer(None, stage, lambda: True).kafka_answers() is answers
