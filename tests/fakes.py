@@ -1,11 +1,11 @@
 """Stand-ins for what a test must steer: time, and a world that misbehaves."""
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Mapping
 from datetime import datetime, timedelta
 
 from tests.builders import NOW
-from worker.records import Outgoing
+from worker.records import Outgoing, Partition, Position
 
 
 class ManualClock:
@@ -42,3 +42,19 @@ class MemoryWriter:
 
     def on(self, topic: str) -> list[Outgoing]:
         return [record for record in self.records if record.topic == topic]
+
+
+class RememberedPositions:
+    """What the deployment remembers of its partitions, in memory."""
+
+    def __init__(self) -> None:
+        self.known: dict[Partition, Position] = {}
+
+    async def load(self, topics: Collection[str]) -> dict[Partition, Position]:
+        return {place: position for place, position in self.known.items() if place[0] in topics}
+
+    async def first_seen(self, positions: Mapping[Partition, Position]) -> None:
+        self.known = {**positions, **self.known}
+
+    async def reached(self, positions: Mapping[Partition, Position]) -> None:
+        self.known |= positions

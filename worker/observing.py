@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from itertools import product
 
 from worker.errors import DeadLetterReason
+from worker.kafka.positions import INCIDENTS
 from worker.kafka.retaining import Retaining
 from worker.overseeing import Overseer
 from worker.parts.shared import Stage
@@ -44,6 +45,8 @@ class Observer:
             for topic in runner.source.standing.topics:
                 metrics.child(metrics.RECORDS_LOST, name, topic)
                 metrics.child(metrics.OUT_OF_RANGE, name, topic)
+                for origin in INCIDENTS:
+                    metrics.child(metrics.START_INCIDENTS, name, topic, origin)
             for symptom in Symptom:
                 metrics.child(metrics.WATCHDOG, name, symptom)
         lanes = [name.removeprefix("sender-") for name in self._stage.queue_of]

@@ -63,3 +63,21 @@ class Outgoing(NamedTuple):
     key: bytes | None
     value: bytes
     headers: Headers = ()
+
+
+Partition = tuple[str, int]  # a topic's name, and the partition's number
+
+
+class Position(NamedTuple):
+    """
+    How far a partition has been read by the deployment, as the state store remembers it.
+
+    Attributes:
+        topic_id: Of the topic that it belonged to; empty if the broker did not say.
+        next_offset: The next offset to read.
+        was_committed: Somebody has read it; otherwise it was only there at the first start.
+    """
+
+    topic_id: str
+    next_offset: int
+    was_committed: bool = True

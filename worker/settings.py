@@ -50,7 +50,7 @@ class TopicSettings(Config):
 
     Attributes:
         name: Of the topic; in one intake only, and outside the worker's own prefix.
-        start: Where a group without offsets begins. Required: a year-old topic is not replayed by accident.
+        start: Where the deployment begins at its first start. Required: a year-old topic is not replayed by accident.
         events: The event types that come here; a type that an urgent route waits for may only come to urgent topics.
         partitions: For `topics create` only; other teams' topics are usually made by them.
     """

@@ -5,6 +5,7 @@ import asyncio
 import pytest
 
 from tests.chaos.mock_cluster import Api, MockCluster, running
+from tests.fakes import RememberedPositions
 from worker.errors import BrokerUnavailable
 from worker.kafka import scanning
 from worker.kafka.clients import make_consumer, make_producer
@@ -37,7 +38,7 @@ async def work(cluster: MockCluster, wanted: int, seconds: float = 30, meanwhile
 
     def make(before_revoke) -> Source:
         consumer = make_consumer(its, GROUP, drain_s=1, urgent=False)
-        return Source("test", consumer, {TOPIC: "earliest"}, before_revoke)
+        return Source("test", consumer, {TOPIC: "earliest"}, RememberedPositions(), before_revoke)
 
     runner = KeyedRunner(make, handle, LaneSettings(), revoke_drain_s=1, commit_every_s=0.2)
     runner.begin()

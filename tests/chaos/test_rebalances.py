@@ -7,6 +7,7 @@ from collections import defaultdict
 import pytest
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
+from tests.fakes import RememberedPositions
 from worker.kafka.clients import make_consumer, make_producer
 from worker.kafka.keyed import KeyedRunner
 from worker.kafka.sink import open_sink
@@ -34,6 +35,7 @@ class Member:
                 "storm",
                 make_consumer(settings, "sms-storm", drain_s=1, urgent=False),
                 {"in": "earliest"},
+                RememberedPositions(),
                 before_revoke,
             )
 

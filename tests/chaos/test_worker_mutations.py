@@ -14,6 +14,7 @@ from tests.integration import test_waiting as waiting
 from tests.unit import test_attempts as attempts
 from tests.unit import test_keyed as keyed
 from tests.unit import test_source as sources
+from tests.fakes import RememberedPositions
 from worker.delivery.accounts import Account
 from worker.kafka import source as source_module
 from worker.kafka.assigned import Assigned
@@ -31,7 +32,7 @@ async def over_a_source(test: Callable[..., Awaitable[None]]) -> None:
     async def nothing() -> None: ...
 
     client = sources.Client()
-    source = Source("test", client, {"in": "earliest"}, nothing)
+    source = Source("test", client, {"in": "earliest"}, RememberedPositions(), nothing)
     source.standing.position = lambda _: 0
     source.standing.assignment = lambda: None
     await test(source, client)

@@ -3,6 +3,8 @@
 import asyncio
 import shutil
 import subprocess
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 import pytest
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
@@ -12,13 +14,17 @@ from aiokafka.structs import TopicPartition
 
 from tests.conftest import require
 from tests.world import open_world
+from tests.fakes import RememberedPositions
+from worker.errors import BrokerUnavailable
 from worker.kafka.clients import make_consumer
 from worker.kafka.source import Source
 from tests.builders import SHIPPED
 from worker.kafka.checking import check_topics
 from worker.kafka.topics import committed_offset, create_topics, open_admin
 from worker.environment import load_settings
-from worker.servers import KafkaSettings
+from worker.servers import DatabaseSettings, KafkaSettings
+from worker.state.database import open_database
+from worker.state.positions import StoredPositions
 from worker.telemetry import metrics
 from worker.state.schema import migrate
 
@@ -39,21 +45,52 @@ async def nothing() -> None:
     """What a runner without work does before its partitions go."""
 
 
-async def read(kafka, topic: str, start: str, group: str = "g", polls: int = 30) -> tuple[list[bytes], dict]:
+@pytest.fixture
+async def remembered(tmp_path) -> AsyncIterator[StoredPositions]:
+    """What the deployment remembers, in a real state store."""
+    url = f"sqlite+aiosqlite:///{tmp_path}/state.db"
+    await asyncio.to_thread(migrate, url)
+    async with open_database(DatabaseSettings(url=url)) as database:
+        yield StoredPositions(database)
+
+
+async def read(
+    kafka, topic: str, start: str, group: str = "g", polls: int = 30, remembered=None
+) -> tuple[list[bytes], dict]:
     """Join the group, read for a while, leave; return the values and how far behind it was at the end."""
-    consumer = make_consumer(
-        KafkaSettings(bootstrap_servers=kafka.address, session_timeout_s=10), group, drain_s=1, urgent=False
-    )
-    source = Source("test", consumer, {topic: start}, nothing)
-    await source.start()
+    async with reading(kafka, topic, start, group, remembered) as source:
+        values = await poll(source, polls)
+        behind = source.standing.behind_s()
+    return values, behind
+
+
+async def poll(source: Source, polls: int) -> list[bytes]:
     values = []
-    for _ in range(polls):
+    for number in range(polls):
         for assigned, record in await source.poll(100, 0.1):
             values.append(record.value)
             assigned.finished(record)
-    behind = source.standing.behind_s()
-    await source.stop()
-    return values, behind
+        if number % 10 == 9:
+            await source.commit()
+            await source.memory.remember(source.assignments())
+            await source.memory.look_for_recreated_topics()
+    return values
+
+
+@asynccontextmanager
+async def reading(kafka, topic: str, start: str, group: str = "g", remembered=None) -> AsyncIterator[Source]:
+    consumer = make_consumer(
+        KafkaSettings(bootstrap_servers=kafka.address, session_timeout_s=10), group, drain_s=1, urgent=False
+    )
+    consumer._client._metadata_max_age_ms = 500  # what changes is seen within the test, not within a minute
+    source = Source("test", consumer, {topic: start}, remembered or RememberedPositions(), nothing)
+    await source.start()
+    try:
+        yield source
+    finally:
+        await source.commit()
+        await source.memory.remember(source.assignments())
+        await source.stop()
 
 
 async def send(kafka, topic: str, *values: bytes, partition: int = 0, transaction: str | None = None) -> None:
@@ -249,3 +286,122 @@ async def test_markers_of_transactions_at_the_end_are_committed_too(kafka, topic
 
     assert values == [b"in a transaction"]
     assert committed == 2  # the record, and the marker behind it
+
+
+@asynccontextmanager
+async def opened_admin(kafka) -> AsyncIterator[AIOKafkaAdminClient]:
+    admin = AIOKafkaAdminClient(bootstrap_servers=kafka.address)
+    await admin.start()
+    try:
+        yield admin
+    finally:
+        await admin.close()
+
+
+async def make_again(kafka, topic: str, partitions: int = 2) -> None:
+    async with opened_admin(kafka) as admin:
+        await admin.delete_topics([topic])
+        for _ in range(100):
+            if topic not in await admin.list_topics():
+                break
+            await asyncio.sleep(0.1)
+        await admin.create_topics([NewTopic(topic, partitions, 1)])
+        for _ in range(100):
+            if topic in await admin.list_topics():
+                break
+            await asyncio.sleep(0.1)
+
+
+async def test_latest_reads_a_partition_that_is_added_while_a_worker_reads_from_its_beginning(
+    kafka, topic, remembered
+) -> None:
+    await send(kafka, topic, b"old")
+    async with reading(kafka, topic, "latest", remembered=remembered) as source:
+        before = await poll(source, 20)
+        async with opened_admin(kafka) as admin:
+            await admin.create_partitions({topic: NewPartitions(total_count=4)})
+        await send(kafka, topic, *(b"%d" % n for n in range(50)), partition=3)
+        after = await poll(source, 80)
+
+    assert (before, sorted(after, key=int)) == ([], [b"%d" % n for n in range(50)])
+
+
+@pytest.mark.parametrize("running", [True, False], ids=["while a worker reads", "while none does"])
+async def test_latest_reads_a_topic_that_was_made_again_from_its_beginning(
+    kafka, topic, remembered, running, capsys
+) -> None:
+    incidents = metrics.START_INCIDENTS.labels("test", topic, "topic_recreated")
+    counted = incidents._value.get()
+    values: list[bytes] = []
+    await send(kafka, topic, *(b"old" for _ in range(20)))
+    async with reading(kafka, topic, "latest", remembered=remembered) as source:
+        await poll(source, 20)
+        await send(kafka, topic, *(b"old %d" % n for n in range(9)))
+        values += await poll(source, 20)
+        if running:
+            await make_again(kafka, topic)
+            await send(kafka, topic, *(b"new %d" % n for n in range(58)))
+            values += await poll(source, 100)
+    if not running:
+        await make_again(kafka, topic)
+        await send(kafka, topic, *(b"new %d" % n for n in range(58)))
+        values += (await read(kafka, topic, "latest", polls=60, remembered=remembered))[0]
+
+    assert sorted(set(values)) == sorted([b"old %d" % n for n in range(9)] + [b"new %d" % n for n in range(58)])
+    assert incidents._value.get() > counted
+    assert "kafka.topic_recreated" in capsys.readouterr().out
+
+
+async def test_latest_goes_on_where_it_was_if_the_group_s_offsets_expired_and_says_that_they_did(
+    kafka, topic, remembered, capsys
+) -> None:
+    await read(kafka, topic, "latest", remembered=remembered)
+    await send(kafka, topic, b"read before")
+    first, _ = await read(kafka, topic, "latest", remembered=remembered)
+    await send(kafka, topic, *(b"%d" % n for n in range(30)))
+
+    # Another group is one without offsets: what an expired one is.
+    values, _ = await read(kafka, topic, "latest", group="expired", remembered=remembered)
+
+    assert (first, values) == ([b"read before"], [b"%d" % n for n in range(30)])
+    assert "kafka.offsets_vanished" in capsys.readouterr().out
+
+
+async def test_two_processes_have_one_first_start(kafka, topic, remembered) -> None:
+    await send(kafka, topic, b"old", partition=0)
+    await send(kafka, topic, b"old", partition=1)
+
+    async with reading(kafka, topic, "latest", remembered=remembered) as one:
+        await poll(one, 10)
+        async with reading(kafka, topic, "latest", remembered=remembered) as other:
+            values = [value for both in await asyncio.gather(poll(one, 40), poll(other, 40)) for value in both]
+            await send(kafka, topic, b"new", partition=0)
+            await send(kafka, topic, b"new", partition=1)
+            values += [value for both in await asyncio.gather(poll(one, 20), poll(other, 20)) for value in both]
+
+    assert values == [b"new", b"new"]
+
+
+async def test_a_topic_that_did_not_exist_at_the_first_start_is_read_from_its_beginning(kafka, remembered) -> None:
+    await asyncio.to_thread(kafka.forget)
+    with pytest.raises(BrokerUnavailable):
+        await read(kafka, "late", "latest", remembered=remembered)
+    async with opened_admin(kafka) as admin:
+        await admin.create_topics([NewTopic("late", 2, 1)])
+    await send(kafka, "late", *(b"%d" % n for n in range(20)))
+
+    values, _ = await read(kafka, "late", "latest", remembered=remembered)
+
+    assert values == [b"%d" % n for n in range(20)]
+
+
+async def test_what_an_older_version_read_is_no_first_start(kafka, topic) -> None:
+    """It left offsets, and no row: a partition that is added while the version changes has records, too."""
+    await read(kafka, topic, "latest")
+    async with opened_admin(kafka) as admin:
+        await admin.create_partitions({topic: NewPartitions(total_count=3)})
+    await send(kafka, topic, b"added", partition=2)
+
+    values, _ = await read(kafka, topic, "latest", polls=60, remembered=RememberedPositions())
+
+    assert values == [b"added"]

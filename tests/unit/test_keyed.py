@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from tests.unit.test_source import KEY, Client, polled
+from tests.fakes import RememberedPositions
 from worker.kafka.keyed import KeyedRunner
 from worker.records import Record
 from worker.kafka.source import Source
@@ -22,7 +23,7 @@ class Desk:
         self.runner = KeyedRunner(self._source, self._handle, LaneSettings(), revoke_drain_s=0.02, commit_every_s=1)
 
     def _source(self, before_revoke) -> Source:
-        source = Source("test", self.client, {"in": "earliest"}, before_revoke)
+        source = Source("test", self.client, {"in": "earliest"}, RememberedPositions(), before_revoke)
         source.standing.position = lambda _: 0
         source.standing.assignment = lambda: None
         return source

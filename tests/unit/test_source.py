@@ -3,14 +3,25 @@
 import asyncio
 
 import pytest
-from aiokafka.errors import CorruptRecordException
+from aiokafka.errors import CorruptRecordException, IncompatibleBrokerVersion
 from aiokafka.structs import ConsumerRecord, TopicPartition
 
+from tests.fakes import RememberedPositions
 from worker.errors import BrokerUnavailable
 from worker.kafka import source as source_module
 from worker.kafka.source import Source
 
 KEY, OTHER = TopicPartition("in", 0), TopicPartition("in", 1)
+
+
+class OldBroker:
+    """A broker that knows no topic ids."""
+
+    def get_random_node(self) -> int:
+        return 1
+
+    async def send(self, node: int, request: object) -> None:
+        raise IncompatibleBrokerVersion
 
 
 class Client:
@@ -21,6 +32,7 @@ class Client:
         self.fetched: list = []
         self.starts = {KEY: 5, OTHER: 7}
         self.hang: asyncio.Event | None = None
+        self._client = OldBroker()
         self.assignment = object()  # the client makes a new one at each rebalance, before it tells anybody
 
     def pause(self, *keys) -> None:
@@ -31,6 +43,9 @@ class Client:
 
     def seek(self, key, offset) -> None:
         self.asked.append(("seek", key, offset))
+
+    def partitions_for_topic(self, topic: str) -> set[int]:
+        return {0, 1}
 
     async def committed(self, key) -> int:
         self.asked.append(("committed", key))
@@ -64,7 +79,7 @@ def client() -> Client:
 def source(client: Client, monkeypatch) -> Source:
     async def nothing() -> None: ...
 
-    its = Source("test", client, {"in": "earliest"}, nothing)
+    its = Source("test", client, {"in": "earliest"}, RememberedPositions(), nothing)
     monkeypatch.setattr(its.standing, "position", lambda _: 0)
     monkeypatch.setattr(its.standing, "assignment", lambda: client.assignment)
     return its
@@ -199,7 +214,7 @@ class CutOff(Client):
 async def test_a_connection_that_closes_at_the_start_or_at_the_end_is_a_broker_that_is_away() -> None:
     async def nothing() -> None: ...
 
-    source = Source("test", CutOff(), {"in": "earliest"}, nothing)
+    source = Source("test", CutOff(), {"in": "earliest"}, RememberedPositions(), nothing)
 
     with pytest.raises(BrokerUnavailable, match="its connection was closed"):
         await source.start()

@@ -15,16 +15,28 @@ class Assigned:
     One assignment of one partition; the object is its epoch.
 
     Attributes:
+        remembered: The committed offset that the state store remembers; None if it has not been told yet.
         moved_at: Monotonic seconds when the lowest unfinished offset last moved.
         flight: Where its transitions are noted.
     """
 
-    __slots__ = ("committed", "finished_ms", "flight", "key", "lost", "moved_at", "next_offset", "tracker")
+    __slots__ = (
+        "committed",
+        "finished_ms",
+        "flight",
+        "key",
+        "lost",
+        "moved_at",
+        "next_offset",
+        "remembered",
+        "tracker",
+    )
 
     def __init__(self, key: TopicPartition, position: int, flight: deque[Transition] | None = None) -> None:
         self.key = key
         self.tracker = OffsetTracker(position)
         self.committed = position
+        self.remembered: int | None = None
         self.finished_ms: int | None = None
         self.next_offset = position
         self.lost = False

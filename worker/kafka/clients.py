@@ -1,16 +1,17 @@
 """How the client is set up, and why."""
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 from weakref import WeakSet
 
 import structlog
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRebalanceListener
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.coordinator.assignors.roundrobin import RoundRobinPartitionAssignor
 from aiokafka.errors import KafkaError
+from aiokafka.structs import TopicPartition
 
 from worker.errors import BrokerUnavailable, ConfigurationError, is_cut_off
 from worker.servers import KafkaSettings
@@ -66,6 +67,32 @@ def make_consumer(settings: KafkaSettings, group: str, *, drain_s: float, urgent
     )
     _running.add(consumer)
     return consumer
+
+
+class Listener(ConsumerRebalanceListener):  # type: ignore[misc]
+    """
+    What a consumer calls inside a rebalance, while the whole group waits.
+
+    Args:
+        revoked: Called before the partitions go: all of them, as rebalancing is eager.
+        assigned: Called with the partitions that came.
+    """
+
+    def __init__(
+        self,
+        revoked: Callable[[], Awaitable[None]],
+        assigned: Callable[[Collection[TopicPartition]], Awaitable[None]],
+    ) -> None:
+        self._revoked = revoked
+        self._assigned = assigned
+
+    async def on_partitions_revoked(self, _: Collection[TopicPartition]) -> None:
+        """Finish, commit and forget."""
+        await self._revoked()
+
+    async def on_partitions_assigned(self, assigned: Collection[TopicPartition]) -> None:
+        """Begin with *assigned*."""
+        await self._assigned(assigned)
 
 
 def make_producer(settings: KafkaSettings) -> AIOKafkaProducer:

@@ -18,6 +18,7 @@ from worker.telemetry.resources import Use
 
 log = structlog.get_logger(__name__)
 RETIRE_S = 15.0
+REMEMBER_EVERY_S, LOOK_EVERY = 1.0, 5  # topics are looked at every fifth time
 
 
 class Unfinished(NamedTuple):
@@ -107,6 +108,7 @@ class Polling:
         async with asyncio.TaskGroup() as tasks:
             self._tasks = tasks
             committer = tasks.create_task(self._commit_regularly(), name=f"committer-{self.source.name}")
+            remembering = tasks.create_task(self._remember_regularly(), name=f"positions-{self.source.name}")
             self._start_poller()
             await stop.wait()
             self.stopping = True
@@ -114,6 +116,7 @@ class Polling:
                 await asyncio.wait({self._poller}, timeout=drain_s)
             await self.drain(drain_s)
             committer.cancel()
+            remembering.cancel()
             if self._poller is not None:
                 self._poller.cancel()
         await self.source.stop()
@@ -161,6 +164,13 @@ class Polling:
         tasks = self._tasks
         while tasks is not None and not self.stopping and source is self.source:
             await self.poll_once(source, tasks)
+
+    async def _remember_regularly(self) -> None:
+        while True:
+            for _ in range(LOOK_EVERY):
+                await asyncio.sleep(REMEMBER_EVERY_S)
+                await self.source.memory.remember(self.source.assignments())
+            await self.source.memory.look_for_recreated_topics()
 
     async def _commit_regularly(self) -> None:
         while True:

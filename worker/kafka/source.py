@@ -8,20 +8,21 @@ computed it: the last one ends inside the revoke callback, and none starts until
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
 from contextlib import suppress
 from typing import Literal
 
 import structlog
-from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener
+from aiokafka import AIOKafkaConsumer
 from aiokafka.errors import CommitFailedError, KafkaError, NoOffsetForPartitionError, OffsetOutOfRangeError
 from aiokafka.structs import OffsetAndMetadata, TopicPartition
 
-from worker.errors import BrokerUnavailable
+from worker.errors import BrokerUnavailable, StateUnavailable
 from worker.kafka.assigned import Assigned
-from worker.kafka.clients import asking_kafka, part_from
+from worker.kafka.clients import Listener, asking_kafka, part_from
 from worker.kafka.flight import FlightRecorder
-from worker.kafka.positions import begin_at
+from worker.kafka.position_memory import PositionMemory
+from worker.kafka.positions import Positions
 from worker.kafka.standing import Standing
 from worker.kafka.unreadable import as_record, one_by_one, step_over
 from worker.records import Record
@@ -39,7 +40,8 @@ class Source:
 
     Args:
         consumer: Not started.
-        starts: Topic to where a group without offsets begins.
+        starts: Topic to where the deployment begins at its first start.
+        positions: Remembers for the deployment how far each partition has been read.
         before_revoke: Finishes what it can of the partitions about to go; bounded by the caller.
         first: Topics that are read before the others.
     """
@@ -49,6 +51,7 @@ class Source:
         name: str,
         consumer: AIOKafkaConsumer,
         starts: Mapping[str, Literal["earliest", "latest"]],
+        positions: Positions,
         before_revoke: Callable[[], Awaitable[None]],
         *,
         first: Collection[str] = (),
@@ -56,6 +59,7 @@ class Source:
         self.name = name
         self._consumer = consumer
         self._starts = starts
+        self.memory = PositionMemory(name, consumer, starts, positions)
         self._before_revoke = before_revoke
         self._first = frozenset(first)
         self._assigned: dict[TopicPartition, Assigned] = {}
@@ -76,13 +80,13 @@ class Source:
         Connect and join the group.
 
         Raises:
-            BrokerUnavailable: Kafka does not answer.
+            BrokerUnavailable: Kafka does not answer, or a topic does not exist.
         """
-        self._consumer.subscribe(topics=list(self._starts), listener=_Listener(self))
+        self._consumer.subscribe(topics=list(self._starts), listener=Listener(self.revoked, self.assigned))
         try:
             with asking_kafka():
                 async with asyncio.timeout(START_DEADLINE_S):
-                    await self._consumer.start()
+                    await self.memory.start()
         except (BrokerUnavailable, asyncio.CancelledError):
             await self._leave()
             raise
@@ -112,6 +116,8 @@ class Source:
         if self._failure is not None:
             raise self._failure
         try:
+            for key, start in (await self.memory.recreated(self._assigned)).items():
+                self._begin_anew(key, start)
             before = [key for key in self._assigned if key.topic in self._first]
             batches = await self._consumer.getmany(*before, timeout_ms=0, max_records=most) if before else {}
             batches = batches or await self._consumer.getmany(timeout_ms=int(wait_s * 1000), max_records=most)
@@ -170,10 +176,14 @@ class Source:
             metrics.child(metrics.OUT_OF_RANGE, self.name, key.topic).inc()
             metrics.child(metrics.RECORDS_LOST, self.name, key.topic).inc(lost)
             self.flights.note(key, "out_of_range", wanted)
-            self._consumer.seek(key, start)
-            if (before := self._assigned.get(key)) is not None:
-                before.lost = True
-                self._assigned[key] = Assigned(key, start, self.flights.of(key))
+            self._begin_anew(key, start)
+
+    def _begin_anew(self, key: TopicPartition, start: int) -> None:
+        self.flights.note(key, "begins_again", start)
+        self._consumer.seek(key, start)
+        if (before := self._assigned.get(key)) is not None:
+            before.lost = True
+            self._assigned[key] = Assigned(key, start, self.flights.of(key))
 
     def _observe(self, key: TopicPartition, records: Iterable[Record]) -> list[tuple[Assigned, Record]]:
         if (assigned := self._assigned.get(key)) is None:
@@ -266,11 +276,11 @@ class Source:
             self._consumer.pause(*keys)  # first, as fetching may begin at the next await
         self.rebalances += 1
         try:
-            positions = await begin_at(self._consumer, keys, self._starts)
+            positions = await self.memory.begin(keys)
         except CommitFailedError:
             log.info("kafka.assignment_superseded", source=self.name)  # it joins again, and is assigned again
             return
-        except (KafkaError, RuntimeError) as error:
+        except (KafkaError, StateUnavailable, RuntimeError) as error:
             self._failure = BrokerUnavailable(f"{self.name}: no positions after a rebalance: {type(error).__name__}")
             return
         self._built_for = self.standing.assignment()
@@ -284,14 +294,3 @@ class Source:
             self._consumer.resume(*keys)
         self.ready.set()
         log.info("kafka.assigned", source=self.name, partitions=len(keys))
-
-
-class _Listener(ConsumerRebalanceListener):  # type: ignore[misc]
-    def __init__(self, source: Source) -> None:
-        self._source = source
-
-    async def on_partitions_revoked(self, _: Sequence[TopicPartition]) -> None:
-        await self._source.revoked()  # eager rebalancing: everything goes
-
-    async def on_partitions_assigned(self, assigned: Sequence[TopicPartition]) -> None:
-        await self._source.assigned(assigned)

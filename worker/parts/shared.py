@@ -25,6 +25,7 @@ from worker.state.database import Database, open_database
 from worker.state.fence import FenceStore
 from worker.state.operating import Operating
 from worker.state.people import People
+from worker.state.positions import StoredPositions
 from worker.state.schema import check_schema
 from worker.topics import Topics
 
@@ -126,6 +127,6 @@ def source_maker(
 
     def make(before_revoke: Callable[[], Awaitable[None]]) -> Source:
         consumer = make_consumer(kafka, f"{kafka.prefix}-{name}", drain_s=drain_s, urgent=urgent)
-        return Source(name, consumer, starts, before_revoke, first=first)
+        return Source(name, consumer, starts, StoredPositions(shared.database), before_revoke, first=first)
 
     return make

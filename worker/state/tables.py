@@ -99,6 +99,17 @@ projections = sa.Table(
     sa.Column("caught_up_at", sa.Double, nullable=False),
 )
 
+# How far each partition has been read, by the deployment and not by a group. Partition -1: the topic did not exist yet.
+positions = sa.Table(
+    "positions",
+    metadata,
+    sa.Column("topic", sa.String(249), primary_key=True),
+    sa.Column("partition", sa.Integer, primary_key=True),
+    sa.Column("topic_id", sa.String(32), nullable=False, comment="empty if the broker does not say"),
+    sa.Column("next_offset", sa.BigInteger, nullable=False),
+    sa.Column("committed_at", sa.Double, comment="none if it was only there at the first start"),
+)
+
 # An account's token bucket and hold.
 accounts = sa.Table(
     "accounts",

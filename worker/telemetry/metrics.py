@@ -215,6 +215,13 @@ OUT_OF_RANGE = counter(
     worry="Any: records may be lost.",
     quiet=True,
 )
+START_INCIDENTS = counter(
+    "sms_start_incidents_total",
+    "Partitions whose committed offset was gone, or whose topic was deleted and made again, by which of the two.",
+    ["source", "topic", "reason"],
+    worry="Any: find out who deleted the offsets or the topic.",
+    quiet=True,
+)
 RECORDS_LOST = counter(
     "sms_records_lost_total",
     "Records that their topic dropped before they were read.",
