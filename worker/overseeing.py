@@ -6,6 +6,7 @@ from typing import Any
 
 import structlog
 
+from schemas.messages import Lane
 from worker.kafka.polling import Unfinished
 from worker.parts.shared import Runner, Shared, Stage
 from worker.progress import Step
@@ -70,7 +71,7 @@ class Overseer:
         source, unfinished = runner.source, runner.unfinished()
         oldest = min(unfinished, key=_moved, default=None)
         queue = self._stage.queue_of.get(name)  # another lane's account is no excuse
-        waits = {queue.waits_for} if queue is not None else set()
+        waits = {queue.waits_of(_lane(name))} if queue is not None else set()
         held = any(sink.held for sink in self._stage.sinks.values())
         return Sight(
             fetch_dead=source.standing.fetch_is_dead(),
@@ -84,7 +85,8 @@ class Overseer:
             paused=source.paused,
             silent=not source.standing.broker_answers(),
             away=held or "state" in waits or not self._database_answers(),
-            refused_s=now - source.refused_since if source.refused_since is not None else 0.0,
+            still_s=now - max(runner.finished_at, source.last_record_at, source.commits.committed_at),
+            refused_s=now - refused_since if (refused_since := source.commits.refused_since) is not None else 0.0,
         )
 
     def _paused_by(self, name: str) -> list[str]:
@@ -141,9 +143,10 @@ class Overseer:
             return "an earlier record of its key" if its.behind else "a free slot"
         if its.step is Step.FENCE:
             queue = self._stage.queue_of.get(name)
-            if queue and queue.waits_for == "paused":
+            waits_for = queue.waits_of(_lane(name)) if queue else None
+            if waits_for == "paused":
                 return f"an operator, who paused {', '.join(self._paused_by(name)) or 'it'}"
-            return f"{queue.waits_for} of account {queue.name}" if queue and queue.waits_for else "the fence"
+            return f"{waits_for} of account {queue.name}" if queue and waits_for else "the fence"
         away = " (it does not answer)" if not self._database_answers() and its.step is not Step.SUBMIT else ""
         return WAITS[its.step] + away
 
@@ -153,6 +156,10 @@ class Overseer:
                 log.error("watchdog.why", **row)
         for flight in self._stage.runners[name].source.flights.dump():
             log.error("watchdog.flight_record", runner=str(name), **flight)
+
+
+def _lane(name: str) -> Lane:
+    return Lane(name.removeprefix("sender-"))
 
 
 def _only_waits(its: Unfinished) -> bool:

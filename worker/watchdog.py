@@ -5,6 +5,7 @@ Its clock runs only while progress is possible: not while an account holds or gr
 or, for ten minutes, while broker or database are away. What it finds rebuilds the client once, and then ends the process.
 """
 
+import math
 import os
 import sys
 import threading
@@ -39,6 +40,10 @@ class Symptom(StrEnum):
     COMMIT_REFUSED = "commit_refused"
 
 
+# What anything that is read, finished or committed refutes; commits may be refused while all is finished.
+REFUTED = frozenset({Symptom.WATERMARK_STUCK, Symptom.NO_RECORDS})
+
+
 class Excuse(StrEnum):
     """Why standing still is right."""
 
@@ -59,6 +64,7 @@ class Sight:
         throttled: That record waits for an account's rate, hold or requests.
         silent: The broker has answered no fetch of late.
         away: Broker or database do not answer, as far as is known.
+        still_s: Since anything of the runner was read, finished or committed.
         refused_s: Since commits have been refused; 0 if they are not.
     """
 
@@ -71,6 +77,7 @@ class Sight:
     paused: bool = False
     silent: bool = False
     away: bool = False
+    still_s: float = math.inf
     refused_s: float = 0.0
 
 
@@ -161,6 +168,10 @@ class Watchdog:
         self._away_s = self._away_s + seconds if excused is Excuse.AWAY else 0.0
         if excused is None or (excused is Excuse.AWAY and self._away_s > self._settings.away_s):
             self._stuck_s += seconds
+        if (
+            found in REFUTED
+        ):  # one record after the other may be the oldest: only a runner that does nothing stands still
+            self._stuck_s = min(self._stuck_s, sight.still_s)
         return found is Symptom.FETCH_TASK_DEAD or self._stuck_s >= self._settings.stuck_s
 
     async def _act(self) -> None:

@@ -59,7 +59,8 @@ def no_epoch(patch: Patch) -> None:
     async def revoked(self: Source) -> None:
         assigned = dict(self._assigned)
         await real(self)
-        self._assigned, self._may_commit = assigned, True
+        self._assigned = assigned
+        self.commits.begin()
 
     patch.setattr(Source, "revoked", revoked)
 

@@ -169,6 +169,29 @@ async def test_while_a_provider_struggles_a_code_still_goes_beside_what_is_under
     offer.cancel()
 
 
+async def test_a_lane_that_waits_behind_codes_waits_for_the_account_and_one_that_is_decided_on_does_not(
+    running,
+) -> None:
+    release = asyncio.Event()
+
+    async def hanging(asks):
+        await release.wait()
+        return [Claimed(1, "x")] * len(asks)
+
+    queue = running(Fences(hanging))
+    queue.concurrency.restart()
+    waits = [asyncio.create_task(queue.ask(ask("code", lane=Lane.URGENT))),
+             asyncio.create_task(queue.ask(ask("order", lane=Lane.TRANSACTIONAL)))]  # fmt: skip
+    await asyncio.sleep(0.05)
+
+    assert (queue.waits_of(Lane.URGENT), queue.waits_of(Lane.TRANSACTIONAL)) == (None, "concurrency")
+    release.set()
+    await waits[0]
+    await asyncio.sleep(0.05)
+    assert queue.waits_of(Lane.TRANSACTIONAL) == "concurrency"  # the code's request runs
+    waits[1].cancel()
+
+
 async def _claim(asks):
     return [Claimed(1, one.holder) for one in asks]
 
@@ -193,7 +216,8 @@ async def test_what_is_paused_waits_others_pass_and_resuming_begins_with_one_req
     offers = [asyncio.create_task(queue.ask(ask(f"offer-{n}", lane=Lane.MARKETING))) for n in range(5)]
     await queue.ask(ask("code", lane=Lane.URGENT))
     await asyncio.sleep(0.3)
-    before, waits_for = list(fences.batches), queue.waits_for
+    before, waits_for = list(fences.batches), queue.waits_of(Lane.MARKETING)
+    assert queue.waits_of(Lane.URGENT) is None  # another lane's pause is no excuse
     paused.clear()
     queue.resume()
     await asyncio.sleep(0.3)

@@ -3,11 +3,12 @@
 import asyncio
 
 import pytest
-from aiokafka.errors import CorruptRecordException, IncompatibleBrokerVersion
+from aiokafka.errors import ConsumerStoppedError, CorruptRecordException, IncompatibleBrokerVersion
 from aiokafka.structs import ConsumerRecord, TopicPartition
 
 from tests.fakes import RememberedPositions
 from worker.errors import BrokerUnavailable
+from worker.kafka import commits
 from worker.kafka import source as source_module
 from worker.kafka.source import Source
 
@@ -135,7 +136,7 @@ async def test_a_late_finish_of_an_earlier_assignment_commits_nothing_of_the_nex
 
 async def test_a_commit_that_hangs_is_given_up_at_the_revoke(source, client, monkeypatch) -> None:
     """It would land after the rebalance, and take the next owner back."""
-    monkeypatch.setattr(source_module, "COMMIT_DEADLINE_S", 0.05)
+    monkeypatch.setattr(commits, "COMMIT_DEADLINE_S", 0.05)
     await source.assigned([KEY])
     client.fetched = [polled(KEY, 5)]
     ((each, record),) = await source.poll(10, 0)
@@ -197,6 +198,30 @@ async def test_markers_at_the_end_are_committed_and_records_that_nobody_saw_are_
     await source.commit()
 
     assert client.commits() == [{KEY: 6}, {KEY: 9}]
+
+
+async def test_a_client_that_was_abandoned_returns_nothing_when_it_is_stopped_under_its_poller(source, client) -> None:
+    await source.assigned([KEY])
+    source.abandon()
+    client.fetched = [ConsumerStoppedError()]
+
+    assert await source.poll(10, 0) == []
+
+
+async def test_a_client_that_stopped_by_itself_is_no_empty_topic(source, client) -> None:
+    await source.assigned([KEY])
+    client.fetched = [ConsumerStoppedError()]
+
+    with pytest.raises(ConsumerStoppedError):
+        await source.poll(10, 0)
+
+
+async def test_a_rebalance_that_ends_after_the_client_was_abandoned_gives_it_nothing(source, client) -> None:
+    source.abandon()
+    await source.assigned([KEY])
+    await source.commit()
+
+    assert (source.assignments(), source.ready.is_set(), client.commits()) == ([], False, [])
 
 
 class CutOff(Client):

@@ -89,6 +89,32 @@ def test_whatever_moves_sets_it_back() -> None:
     assert not any(its.note(STUCK, 1.0) for _ in range(59))
 
 
+@pytest.mark.parametrize(
+    "turns",
+    [
+        pytest.param(
+            [Sight(unmoved_s=28, still_s=s) for s in (3.0, 4.0, 1.5, 2.5)], id="one slow record after another"
+        ),
+        pytest.param([Sight(unmoved_s=3, still_s=3), Sight(lag=9, idle_s=3, still_s=2)], id="two symptoms in turn"),
+        pytest.param([Sight(unmoved_s=300, still_s=4)], id="one partition is slow, the others work"),
+    ],
+)
+def test_a_runner_that_is_slow_and_finishes_something_is_not_stuck(turns: list[Sight]) -> None:
+    its = dog(STUCK)
+
+    assert not any(its.note(sight, 1.0) for sight in turns * 1_000)
+
+
+def test_a_runner_that_really_stands_is_stuck_though_it_moved_before() -> None:
+    its = dog(STUCK)
+    for _ in range(500):
+        its.note(Sight(unmoved_s=28, still_s=3), 1.0)
+
+    acts = [its.note(Sight(unmoved_s=28 + n, still_s=3 + n), 1.0) for n in range(70)]
+
+    assert acts.index(True) == 57
+
+
 async def test_the_client_is_rebuilt_once_and_then_the_process_ends() -> None:
     runner = Runner()
 

@@ -66,10 +66,14 @@ class FenceQueue:
         self._deciding: set[str] = set()
         self._closed = False
         self.concurrency = ConcurrencyLimit(account.max_in_flight)
-        self.waits_for: str | None = None
+        self._waits: dict[Lane, str] = {}
 
     def __len__(self) -> int:
         return len(self._waiting)
+
+    def waits_of(self, lane: Lane) -> str | None:
+        """Return why messages of *lane* wait; None if none does, or if it is their turn."""
+        return self._waits.get(lane)
 
     def use(self) -> Use:
         """Return how many requests are with the provider, of how many may be, and how many messages wait for the fence."""
@@ -128,27 +132,32 @@ class FenceQueue:
     async def _round(self) -> float | None:
         """Ask once; return how long to rest if somebody still waits."""
         by_holder = {ask.holder: (ask, future) for ask, future in self._waiting.values() if not future.done()}
-        going = [ask for ask, _ in by_holder.values() if not self._is_paused(ask)]
-        asks = self._chosen(in_order(going))
+        going = in_order(ask for ask, _ in by_holder.values() if not self._is_paused(ask))
+        asks = self._chosen(going)
+        # A lane that waits behind another waits for the account; one that a transaction decides on does not.
+        chosen = {ask.holder for ask in asks}
+        self._waits = {ask.lane: "paused" for ask, _ in by_holder.values() if self._is_paused(ask)}
+        deciding = {ask.lane for ask in asks}
+        self._waits |= {ask.lane: "concurrency" for ask in going if ask.lane not in deciding}
         if not asks:
-            self.waits_for = "concurrency" if going else "paused" if by_holder else None
             return FULL_NAP_S if by_holder else None
         asked_at = self._clock.monotonic()
-        self._deciding = {ask.holder for ask in asks}
-        naps = list[Wait]()
+        self._deciding = chosen
+        naps, waits = list[Wait](), dict[Lane, str]()
         try:
             replies = await self._decide(asks)
             for count, (ask, reply) in enumerate(zip(asks, replies, strict=True)):
                 if (wait := self._answer(by_holder[ask.holder][1], reply, asked_at)) is not None:
                     naps.append(wait)
+                    waits.setdefault(ask.lane, wait.why)
                 elif count % WOKEN_AT_ONCE == WOKEN_AT_ONCE - 1:
                     await asyncio.sleep(0)  # each goes on at the loop's next turn: not all of them at one
         except PermanentError as error:
             return await self._single_out(asks, by_holder, error)
         finally:
             self._deciding = set()  # only now: whoever is answered last has its claim already
-        self.waits_for = naps[0].why if naps else None
-        if self.waits_for == "held":
+        self._waits |= waits
+        if naps and naps[0].why == "held":
             self.concurrency.restart()
         if not naps:
             return 0.0 if len(by_holder) > len(asks) else None
@@ -221,6 +230,6 @@ class FenceQueue:
             try:
                 return await self._fences.pass_through(self.name, self.account, asks)
             except StateUnavailable:
-                self.waits_for = "state"
+                self._waits = dict.fromkeys(Lane, "state")
                 failed(Resource.DATABASE, "fence")
                 await self._clock.sleep(random.uniform(*RETRY_S))  # noqa: S311  spreads processes, hides nothing

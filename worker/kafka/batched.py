@@ -56,14 +56,13 @@ class BatchRunner(Polling):
             self._deciding, self._since = batch, time.monotonic()
             acknowledged = await self._handle([record for _, record in batch])
             self._deciding, self._since = (), time.monotonic()
-            self._pending.append(tasks.create_task(_finish(batch, acknowledged), name=f"acks-{source.name}"))
+            self._pending.append(tasks.create_task(self._finish(batch, acknowledged), name=f"acks-{source.name}"))
         while self._pending and (len(self._pending) >= BATCHES_IN_FLIGHT or self._pending[0].done()):
             # Awaited itself, it would be cancelled with a poller that is given up, and every later one would end with it.
             await asyncio.wait({self._pending[0]})
             done = self._pending.popleft()
             if not done.cancelled():
                 done.result()
-                self.finished_at = time.monotonic()
         if self._after_poll is not None:
             await self._after_poll(source)
 
@@ -104,8 +103,8 @@ class BatchRunner(Polling):
         if unfinished:
             await asyncio.wait(unfinished, timeout=seconds)
 
-
-async def _finish(batch: Sequence[tuple[Assigned, Record]], acknowledged: Awaitable[object]) -> None:
-    await acknowledged
-    for assigned, record in batch:
-        assigned.finished(record)
+    async def _finish(self, batch: Sequence[tuple[Assigned, Record]], acknowledged: Awaitable[object]) -> None:
+        await acknowledged
+        for assigned, record in batch:
+            assigned.finished(record)
+        self.finished_at = time.monotonic()

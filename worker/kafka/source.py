@@ -14,12 +14,19 @@ from typing import Literal
 
 import structlog
 from aiokafka import AIOKafkaConsumer
-from aiokafka.errors import CommitFailedError, KafkaError, NoOffsetForPartitionError, OffsetOutOfRangeError
-from aiokafka.structs import OffsetAndMetadata, TopicPartition
+from aiokafka.errors import (
+    CommitFailedError,
+    ConsumerStoppedError,
+    KafkaError,
+    NoOffsetForPartitionError,
+    OffsetOutOfRangeError,
+)
+from aiokafka.structs import TopicPartition
 
 from worker.errors import BrokerUnavailable, StateUnavailable
 from worker.kafka.assigned import Assigned
 from worker.kafka.clients import Listener, asking_kafka, part_from
+from worker.kafka.commits import COMMIT_DEADLINE_S, Commits
 from worker.kafka.flight import FlightRecorder
 from worker.kafka.position_memory import PositionMemory
 from worker.kafka.positions import Positions
@@ -31,7 +38,7 @@ from worker.telemetry.resources import Resource, failed
 
 log = structlog.get_logger(__name__)
 FAILED_POLL_S = 1.0
-COMMIT_DEADLINE_S, START_DEADLINE_S = 5.0, 90.0
+START_DEADLINE_S = 90.0
 
 
 class Source:
@@ -63,15 +70,13 @@ class Source:
         self._before_revoke = before_revoke
         self._first = frozenset(first)
         self._assigned: dict[TopicPartition, Assigned] = {}
-        self._committing: asyncio.Task[None] | None = None
-        self._may_commit = False
-        self._paused = self._reads_ahead = False
+        self._paused = self._reads_ahead = self._abandoned = False
         self._built_for: object = None
         self._failure: BrokerUnavailable | None = None
         self.rebalances = 0
         self.flights = FlightRecorder()
         self.last_record_at = time.monotonic()
-        self.refused_since: float | None = None
+        self.commits = Commits(name, consumer, self.assignments, self._committable, self._note)
         self.standing = Standing(consumer, starts, lambda: self._assigned, lambda: self._paused)
         self.ready = asyncio.Event()
 
@@ -93,8 +98,7 @@ class Source:
 
     async def stop(self) -> None:
         """Commit what is finished and leave the group."""
-        await self._commit_last()
-        self._may_commit = False
+        await self.commits.end()
         await self._leave()
 
     async def _leave(self) -> None:
@@ -102,7 +106,8 @@ class Source:
 
     def abandon(self) -> None:
         """Let this client change nothing any more: another takes its place."""
-        self._may_commit = False
+        self._abandoned = True
+        self.commits.allowed = False
         for each in self._assigned.values():
             each.lost = True
         self._assigned = {}
@@ -111,8 +116,17 @@ class Source:
         """
         Return up to *most* records, partition by partition in order.
 
-        Never cancelled: that would leave the client's guard against dead pollers switched off for ever.
+        Never cancelled: that would leave the client's guard against dead pollers switched off for ever. A client that was
+        abandoned is stopped under its poller, and returns nothing.
         """
+        try:
+            return await self._poll(most, wait_s)
+        except (ConsumerStoppedError, BrokerUnavailable):
+            if not self._abandoned:
+                raise
+            return []
+
+    async def _poll(self, most: int, wait_s: float) -> list[tuple[Assigned, Record]]:
         if self._failure is not None:
             raise self._failure
         try:
@@ -205,16 +219,7 @@ class Source:
 
     async def commit(self) -> None:
         """Commit what is finished, one commit at a time, within its deadline; a refused one is tried again later."""
-        if self._committing is None or self._committing.done():
-            offsets = {
-                each: offset for each in self._assigned.values() if (offset := self._committable(each)) > each.committed
-            }
-            if not offsets or not self._may_commit:
-                return
-            self._committing = asyncio.create_task(self._commit(offsets), name=f"commit-{self.name}")
-        _, late = await asyncio.wait({self._committing}, timeout=COMMIT_DEADLINE_S)
-        if late:  # the broker neither takes nor refuses it
-            self.refused_since = self.refused_since or time.monotonic()
+        await self.commits.commit()
 
     def _committable(self, each: Assigned) -> int:
         """Return the lowest unfinished offset; past markers and gaps at the end, which nobody is to read again."""
@@ -222,31 +227,13 @@ class Source:
             return each.tracker.committable
         return max(each.tracker.committable, self.standing.position(each.key))
 
-    async def _commit_last(self) -> None:
-        """Commit what is finished by now, after a commit that may be under way."""
-        await self.commit()
-        await self.commit()
-
-    async def _commit(self, offsets: Mapping[Assigned, int]) -> None:
-        try:
-            await self._consumer.commit({each.key: OffsetAndMetadata(offset, "") for each, offset in offsets.items()})
-        except CommitFailedError:
-            self.refused_since = self.refused_since or time.monotonic()
-            log.info("kafka.commit_superseded", source=self.name)
-        except (KafkaError, RuntimeError) as error:  # the second: its connection was closed meanwhile
-            self.refused_since = self.refused_since or time.monotonic()
-            log.warning("kafka.commit_failed", source=self.name, error=type(error).__name__)
-            failed(Resource.KAFKA, "commit")
-        else:
-            self.refused_since = None
-            for each, offset in offsets.items():
-                each.committed = offset
-                self.flights.note(each.key, "committed", offset)
-
     @property
     def paused(self) -> bool:
         """Whether fetching is stopped because enough waits."""
         return self._paused
+
+    def _note(self, key: TopicPartition, transition: str, offset: int) -> None:
+        self.flights.note(key, transition, offset)
 
     def assignments(self) -> list[Assigned]:
         """Return the assignments that stand."""
@@ -260,10 +247,7 @@ class Source:
         """Finish, commit, forget; runs inside the rebalance, while the whole group waits."""
         self.ready.clear()
         await self._before_revoke()
-        await self._commit_last()
-        if self._committing is not None and not self._committing.done():
-            self._committing.cancel()  # it would land after the rebalance, and take the next owner back
-        self._may_commit = False
+        await self.commits.end()
         for each in self._assigned.values():
             each.lost = True
             self.flights.note(each.key, "revoked", each.tracker.committable)
@@ -272,6 +256,8 @@ class Source:
     async def assigned(self, keys: Iterable[TopicPartition]) -> None:
         """Build everything anew; a failure here is raised by the next poll, as the client would only log it."""
         keys = set(keys)
+        if self._abandoned:  # it may be stopped inside a rebalance
+            return
         if keys:
             self._consumer.pause(*keys)  # first, as fetching may begin at the next await
         self.rebalances += 1
@@ -283,13 +269,14 @@ class Source:
         except (KafkaError, StateUnavailable, RuntimeError) as error:
             self._failure = BrokerUnavailable(f"{self.name}: no positions after a rebalance: {type(error).__name__}")
             return
+        if self._abandoned:
+            return
         self._built_for = self.standing.assignment()
         self._assigned = {key: Assigned(key, positions[key], self.flights.of(key)) for key in keys}
         for key in keys:
             self.flights.note(key, "assigned", positions[key])
         self.last_record_at = time.monotonic()
-        self.refused_since = None
-        self._may_commit = True
+        self.commits.begin()
         if keys and not self._paused:
             self._consumer.resume(*keys)
         self.ready.set()
