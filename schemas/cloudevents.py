@@ -11,10 +11,10 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from schemas.contract import NO_CONTROL_CHARACTERS, Contract, Time
+from schemas.contract import NO_CONTROL_CHARACTERS, Contract, Opaque, Time
 
 # CloudEvents 1.0, type system: a string holds no control characters.
-Attribute = Annotated[str, Field(min_length=1, max_length=512, pattern=NO_CONTROL_CHARACTERS)]
+Attribute = Annotated[str, Opaque, Field(min_length=1, max_length=512, pattern=NO_CONTROL_CHARACTERS)]
 
 
 class CloudEvent(Contract):

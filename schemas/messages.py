@@ -1,10 +1,11 @@
 """One SMS to one person, not yet sent: the records of the lanes."""
 
 from enum import StrEnum
+from typing import Annotated
 
 from pydantic import Field
 
-from schemas.contract import Contract, Time
+from schemas.contract import Contract, Opaque, Time
 
 
 class Category(StrEnum):
@@ -30,9 +31,9 @@ class EventRef(Contract):
         fingerprint: Hash of type and data; the same id with another fingerprint is an emitter's mistake.
     """
 
-    id: str
-    source: str
-    type: str
+    id: Annotated[str, Opaque]
+    source: Annotated[str, Opaque]
+    type: Annotated[str, Opaque]
     time: Time
     fingerprint: str
 

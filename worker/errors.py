@@ -90,6 +90,25 @@ class Stuck(WorkerError):
     """Nothing moves though it could; the client was rebuilt once already."""
 
 
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """
+    Why a record cannot be handled, as a value: a kept exception keeps every frame that it passed, and their batch.
+
+    Attributes:
+        code: For metrics and the dead letter's header.
+        message: What was found and what would be right, without personal data.
+        field: Path of what was wrong, for the person who mends it.
+    """
+
+    code: DeadLetterReason
+    message: str
+    field: str | None = None
+
+    def __str__(self) -> str:
+        return self.message
+
+
 class PermanentError(WorkerError):
     """
     Trying again cannot help.
@@ -103,6 +122,11 @@ class PermanentError(WorkerError):
         super().__init__(message)
         self.code = code
         self.field = field
+
+    @property
+    def failure(self) -> Failure:
+        """What is kept of it."""
+        return Failure(self.code, str(self), self.field)
 
 
 class StateRefused(PermanentError):

@@ -35,8 +35,10 @@ ADVICE: dict[Why, Advice] = {
     ),
     Why.BAD_DATA: Advice("The payload does not fit its event type's model.", _EMITTER),
     Why.WRONG_INTAKE: Advice(
-        "A contact or consent event came through a topic that is not of the intake `control`.",
-        "Move the topic to the intake `control` in worker.yaml and replay, or the emitter uses another topic.",
+        "An event came by a topic whose `events` in worker.yaml do not list its type, or a contact or consent event came by "
+        "another intake than `control`.",
+        "List the type at the topic (contacts and consents: at one of the intake `control`) and replay, or the emitter uses "
+        "another topic.",
     ),
     Why.RULE_FAILED: Advice(
         "A route's condition or time cannot be worked out for this event.",

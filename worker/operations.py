@@ -7,7 +7,7 @@ import structlog
 
 from worker.clock import Clock
 from worker.errors import BrokerUnavailable, DeadLetterReason, PermanentError, StateRefused, StateUnavailable
-from worker.records import Place, Record
+from worker.records import Place, Record, Skip
 from worker.telemetry import metrics
 
 log = structlog.get_logger(__name__)
@@ -17,8 +17,8 @@ EVERY_S = 1.0
 class Book(Protocol):
     """Where it is written down."""
 
-    async def skips(self) -> Mapping[Place, str]:
-        """Return every record that was given up, with the reason."""
+    async def skips(self) -> Mapping[Place, Skip]:
+        """Return every record that was given up."""
 
     async def floods(self) -> Mapping[str, str]:
         """Return what holds, and why."""
@@ -36,7 +36,7 @@ class Operations:
     def __init__(self, book: Book, clock: Clock) -> None:
         self._book = book
         self._clock = clock
-        self._skips: Mapping[Place, str] = {}
+        self._skips: Mapping[Place, Skip] = {}
         self._floods: Mapping[str, str] = {}
         self.on_skip: list[Callable[[Place], Awaitable[bool]]] = []
         self.on_flood: list[Callable[[str], None]] = []
@@ -78,8 +78,10 @@ class Operations:
 
     def given_up(self, record: Record) -> PermanentError | None:
         """Return why *record* is to be a dead letter, if an operator gave it up."""
-        reason = self._skips.get(record.place) if self._skips else None
-        return None if reason is None else PermanentError(DeadLetterReason.SKIPPED, f"an operator gave it up: {reason}")
+        skip = self._skips.get(record.place) if self._skips else None
+        if skip is None or skip.record_ms not in (None, record.timestamp_ms):
+            return None
+        return PermanentError(DeadLetterReason.SKIPPED, f"an operator gave it up: {skip.reason}")
 
     def flood(self, scope: str) -> str | None:
         """Return why *scope* (`template:NAME`, `account:NAME`) holds, if it does."""

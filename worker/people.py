@@ -72,6 +72,8 @@ class Change:
 
     Attributes:
         at: The event's own time, seconds since 1970.
+        source: Of the event; with its id and content it names the act, wherever its record stands.
+        content: What tells it from another event that was given the same id: its data, and its time as it was published.
         record: Where it came from; kept sealed as proof.
     """
 
@@ -79,3 +81,5 @@ class Change:
     at: float
     event_id: str
     record: Record
+    source: str
+    content: str

@@ -46,7 +46,7 @@ class Progress:
         self.since = time.monotonic()
 
 
-_TRACEPARENT = re.compile(r"[0-9a-f]{2}-(?P<trace_id>[0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}$")
+_TRACEPARENT = re.compile(r"[0-9a-f]{2}-(?P<trace_id>[0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}\Z")
 _current: ContextVar[Progress | None] = ContextVar("progress", default=None)
 
 

@@ -65,6 +65,20 @@ class Outgoing(NamedTuple):
     headers: Headers = ()
 
 
+class Skip(NamedTuple):
+    """
+    A record that an operator gave up.
+
+    Attributes:
+        reason: As the operator said.
+        record_ms: Its time, by which it is told from another record at the same place of a topic that was made again;
+            None if that was not noted.
+    """
+
+    reason: str
+    record_ms: int | None = None
+
+
 Partition = tuple[str, int]  # a topic's name, and the partition's number
 
 

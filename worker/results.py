@@ -6,17 +6,19 @@ An outcome holds no number, name or text. Its payload is stored before it is pub
 
 import base64
 import hashlib
+import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
+from urllib.parse import quote
 
 import orjson
 
 from schemas.messages import Message
 from schemas.outcomes import OutcomeKind
 from worker import __version__
-from worker.errors import PermanentError
+from worker.errors import Failure, PermanentError
 from worker.messages import outcome_id
 from worker.records import Headers, Outgoing, Record
 from worker.sealing import OVERHEAD_BYTES, DataKey, Pepper
@@ -84,7 +86,7 @@ class Outcomes:
         about = {name: value for name, value in event.items() if name != "traceparent"}
         data = {"outcome": kind, "reason": reason, "event": about}
         traceparent = event.get("traceparent")
-        payload = self._envelope(outcome_id(identity, kind), kind, str(event["id"]), data, at, traceparent)
+        payload = self._envelope(outcome_id(identity, kind), kind, _subject(str(event["id"])), data, at, traceparent)
         return Outgoing(self._topic, str(event["id"]).encode(), payload, CLOUDEVENT_HEADERS)
 
     def record(self, message_id: str, payload: bytes) -> Outgoing:
@@ -114,11 +116,16 @@ class Outcomes:
         return orjson.dumps(envelope, option=orjson.OPT_UTC_Z)
 
 
+def _subject(event_id: str) -> str:
+    """Return an id as an attribute, its control characters percent-encoded (CloudEvents 1.0.2, type system)."""
+    return "".join(quote(one) if unicodedata.category(one) in ("Cc", "Cn") else one for one in event_id)
+
+
 def dead_letter(
     topic: str,
     stage: str,
     record: Record,
-    error: PermanentError,
+    error: PermanentError | Failure,
     key: DataKey,
     pepper: Pepper,
     about: Mapping[str, str | None],
@@ -155,7 +162,7 @@ def dead_letter(
 def _letter_headers(
     stage: str,
     record: Record,
-    error: PermanentError,
+    error: PermanentError | Failure,
     key: DataKey,
     about: Mapping[str, str | None],
     original: bytes,

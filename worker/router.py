@@ -17,16 +17,18 @@ import structlog
 
 from schemas.events import EVENTS
 from schemas.events.consent import ConsentRevoked
+from schemas.events.contact import ContactErased
 from schemas.outcomes import OutcomeKind
 from worker.clock import Clock
-from worker.errors import DeadLetterReason, PermanentError
+from worker.errors import DeadLetterReason, Failure, PermanentError
 from worker.messages import lane_record
 from worker.people import Change, Known
+from worker.policy.event_times import arrival
 from worker.progress import trace_id_in
 from worker.records import Outgoing, Record
 from worker.results import MAX_LETTER_BYTES, Outcomes, day_subject, dead_letter
 from worker.routing.deciding import Deciding, Decision, GivenUp, Ignored, Projected, Read, Routed, Unrouted
-from worker.routing.decoding import BadEvent
+from worker.routing.decoding import Unusable
 from worker.routing.table import nearest
 from worker.sealing import Pepper
 from worker.slices import Slice
@@ -156,9 +158,14 @@ class Router:
         for record in records:
             await its.breathe()
             began_ns = time.time_ns() if spans().on else 0
-            read = Read(record, error) if (error := self._skipped(record)) else self._deciding.read(record)
+            read = (
+                Read(record, error)
+                if (error := self._skipped(record))
+                else self._deciding.read(record, self._clock.now())
+            )
             if began_ns:
                 _trace("decode", read, began_ns)
+            self._count_time(read)
             piece.append(read)
             size += 1 + len(read.targets)
             if size >= PIECE:
@@ -167,9 +174,20 @@ class Router:
         if piece:
             yield piece
 
-    def _skipped(self, record: Record) -> BadEvent | None:
+    def _count_time(self, read: Read) -> None:
+        """Count an event whose time is not taken as it stands; log a withdrawal, which silences from its arrival."""
+        event = read.event
+        if isinstance(event, Unusable) or event.doubt is None:
+            return
+        metrics.child(metrics.EVENT_TIMES, event.doubt).inc()
+        if isinstance(event.data, ConsentRevoked | ContactErased):
+            log.warning(
+                "router.withdrawal_time_not_used", why=event.doubt, type=event.type, **read.record.place._asdict()
+            )
+
+    def _skipped(self, record: Record) -> Unusable | None:
         error = self._given_up(record)
-        return BadEvent(error.code, str(error)) if error else None
+        return Unusable(error.failure, {}) if error else None
 
     async def _project(self, decided: list[tuple[Read, Decision]]) -> list[tuple[Read, Decision]]:
         """Write contact and consent events down; one that the database refuses becomes a dead letter."""
@@ -179,18 +197,21 @@ class Router:
         try:
             await self._projector.project(changes)
             self._tell_silence(changes)
-        except PermanentError as error:
-            if len(changes) == 1:
-                return [(r, GivenUp(error, d.envelope) if isinstance(d, Projected) else d) for r, d in decided]
-            return [one for pair in decided for one in await self._project([pair])]
-        return decided
+        except PermanentError as error:  # not kept: it holds the values of the whole batch
+            failure = error.failure
+        else:
+            return decided
+        if len(changes) == 1:
+            return [(r, GivenUp(failure, d.envelope) if isinstance(d, Projected) else d) for r, d in decided]
+        return [one for pair in decided for one in await self._project([pair])]
 
     def _tell_silence(self, changes: Iterable[Change]) -> None:
         """Measure how long withdrawals took to silence anything, from their own time, if their record is of today."""
-        now = self._clock.now().timestamp()
+        now = self._clock.now()
         for change in changes:
-            if isinstance(change.data, ConsentRevoked) and now - change.record.time.timestamp() < LIVE_S:
-                metrics.STOP_TO_SILENCE_S.observe(max(0.0, now - change.at))
+            arrived, _ = arrival(change.record.time, now)
+            if isinstance(change.data, ConsentRevoked) and (now - arrived).total_seconds() < LIVE_S:
+                metrics.STOP_TO_SILENCE_S.observe(max(0.0, now.timestamp() - change.at))
 
     def _records(self, read: Read, decision: Decision, known: Mapping[str, Known], day: Known) -> list[Outgoing]:
         """Return what is written of a decision, and count it."""
@@ -198,7 +219,7 @@ class Router:
             case Routed(messages):
                 written = [lane_record(self._topics.lane(message.lane), message) for message in messages]
                 if any(len(record.value) > MAX_LETTER_BYTES for record in written):
-                    too_large = PermanentError(DeadLetterReason.TOO_LARGE, "a message of it is too large for its lane")
+                    too_large = Failure(DeadLetterReason.TOO_LARGE, "a message of it is too large for its lane")
                     return self._records(read, GivenUp(too_large), known, day)
                 self._count("routed")
                 for message in messages:
@@ -255,6 +276,6 @@ class Router:
 
 def _trace(name: str, read: Read, began_ns: int) -> None:
     """Note a span of an event whose emitter traces it."""
-    if not isinstance(read.event, BadEvent):
+    if not isinstance(read.event, Unusable):
         about = {"messaging.system": "kafka", "sms.event_type": read.event.type, **read.record.place._asdict()}
         spans().past(read.event.traceparent, name, began_ns, about)

@@ -242,13 +242,13 @@ def _contact(number: int) -> Change:
     attributes = {"orders_90d": 5, "city": "Lyon", "interests": ["running"]}
     card = {"contact_id": f"c-{number}", "phone": phone(number), "first_name": "François", "attributes": attributes}
     data = EVENTS["contact.updated"].model_validate(builders.data("contact.updated", **card))
-    return Change(data, 1.0, f"u-{number}", builders.record("customers.events", offset=number))
+    return Change(data, 1.0, f"u-{number}", builders.record("customers.events", offset=number), "/crm", "{}")
 
 
 def _grant(number: int, purposes: Sequence[str]) -> Change:
     data = builders.data("consent.granted", {"contact_id": f"c-{number}"}, purposes=list(purposes))
     its = EVENTS["consent.granted"].model_validate(data)
-    return Change(its, 2.0, f"g-{number}", builders.record("customers.events", offset=CONTACTS + number))
+    return Change(its, 2.0, f"g-{number}", builders.record("customers.events", offset=CONTACTS + number), "/crm", "{}")
 
 
 def note(rows: list[dict[str, Any]], what: str, case: str, who: str, measured: dict[str, Any]) -> None:

@@ -38,7 +38,7 @@ places = iter(range(1_000_000))
 
 def change(event_type: str, at: float, recipient=None, **changes) -> Change:
     its = EVENTS[event_type].model_validate(data(event_type, recipient, **changes))
-    return Change(its, at, f"e-{at}", record("customers.events", b"{}", offset=next(places)))
+    return Change(its, at, f"e-{at}", record("customers.events", b"{}", offset=next(places)), "/crm", "{}")
 
 
 @pytest.fixture

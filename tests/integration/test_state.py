@@ -1,12 +1,14 @@
 """The state store on both databases: projection, keys, ledger, and a fence that is exact with several processes."""
 
 import asyncio
+import random
 import subprocess
 import sys
 import uuid
 from contextlib import AsyncExitStack
-from dataclasses import replace
+from dataclasses import asdict, replace
 
+import orjson
 import pytest
 import sqlalchemy as sa
 
@@ -21,7 +23,8 @@ from worker.delivery.ledger import Answer, State
 from worker.errors import ConfigurationError, StateRefused, StateUnavailable
 from worker.people import Change
 from worker.policy.consent import Act
-from worker.records import Place
+from worker.operations import Operations
+from worker.records import Place, Skip
 from worker.sealing import Erased, Pepper
 from worker.servers import DatabaseSettings
 from worker.state.batching import Batcher
@@ -31,12 +34,18 @@ from worker.state.schema import check_schema, migrate
 from worker.state.fence import FenceStore
 from worker.state.ledger import Ledger, Settlement
 from worker.state.lookup import BatchedLookup, Lookup, Question
+from worker.state.now import db_now
 from worker.state.operating import Operating
 from worker.state.people import People
+from worker.state.persons import Persons
 from worker.state.projection import Projector
+from worker.telemetry import metrics
 from worker.policy.consent import Scope, SuppressedFor
 from worker.state.suppressing import Suppressing, SuppressionRow
-from worker.state.tables import OLDEST_SERVED, SERVES, consents, facts, handled_letters, ledger, metadata, seen_events
+from worker.state.tables import (
+    OLDEST_SERVED, SERVES, consents, contacts, deferred, facts, handled_letters, ledger, metadata, person_keys,
+    projections, seen_events,
+)  # fmt: skip
 from worker.state.upkeep import Upkeep
 from worker.state.waiting import SeenEvents
 
@@ -47,7 +56,7 @@ offsets = iter(range(1_000_000))
 
 def change(event_type: str, at: float, recipient=None, **changes) -> Change:
     its = EVENTS[event_type].model_validate(data(event_type, recipient, **changes))
-    return Change(its, at, f"e-{at}", record("customers.events", b"{}", offset=next(offsets)))
+    return Change(its, at, f"e-{at}", record("customers.events", b"{}", offset=next(offsets)), "/crm", "{}")
 
 
 def message_id() -> str:
@@ -118,6 +127,200 @@ async def test_consent_by_contact_id_finds_its_number_in_either_order_of_arrival
     )
 
     assert isinstance(reply, Claimed)
+
+
+async def test_acts_at_one_place_of_a_topic_that_was_made_again_are_all_kept(projector, database) -> None:
+    """A consent topic is deleted and made again, or another Kafka is taken, and the database stays."""
+    first = change("consent.revoked", 5.0, {"phone": "+33611111111"})
+    second = change("consent.revoked", 6.0, {"phone": "+33622222222"})
+    forgotten = replace(change("contact.erased", 7.0), record=first.record)
+
+    for one in (first, replace(second, record=first.record), change("contact.updated", 1.0), forgotten):
+        await projector.project([one])
+    async with database.reading() as connection:
+        rows = (await connection.execute(sa.select(consents.c.person, consents.c.act).order_by(consents.c.at))).all()
+
+    assert [tuple(row) for row in rows] == [
+        (PEPPER.name("phone", "+33611111111"), Act.REVOKED),
+        (PEPPER.name("phone", "+33622222222"), Act.REVOKED),
+        (PERSON, Act.ERASED),
+    ]
+
+
+async def test_a_withdrawal_that_comes_again_elsewhere_is_the_same_act_and_another_with_its_id_is_another(
+    projector, database
+) -> None:
+    who = {"phone": "+33612345678"}
+    one = change("consent.revoked", 5.0, who)
+    moved = replace(one, record=record("customers.events", b"{}", offset=999_999))
+    reused = replace(one, at=8.0, content="another")
+
+    await projector.project([one, moved, reused])
+    async with database.reading() as connection:
+        rows = (await connection.execute(sa.select(consents.c.at).order_by(consents.c.at))).all()
+
+    assert [row.at for row in rows] == [5.0, 8.0]
+
+
+async def test_a_withdrawal_that_a_version_before_wrote_is_known_again_by_its_place(projector, database) -> None:
+    one = change("consent.revoked", 5.0, {"phone": "+33612345678"})
+    await projector.project([one])
+    async with database.transaction() as connection:
+        await connection.execute(consents.update().values(source=None, content=None))
+
+    await projector.project([one])
+    async with database.reading() as connection:
+        count = await connection.scalar(sa.select(sa.func.count()).select_from(consents))
+
+    assert count == 1
+
+
+async def test_a_yes_from_the_future_overrules_no_later_no(projector, database, fences) -> None:
+    now = await _database_now(database)
+    who = {"phone": "+33612345678"}
+    counted = metrics.EVENT_TIMES.labels("projected_ahead")._value.get()
+    await projector.project([change("consent.granted", now + 200.0, who)])
+    await projector.project([change("consent.revoked", now + 5.0, who)])
+
+    (reply,) = await fences.pass_through(
+        "a", BIG, [ask(message_id(), person=PERSON, purpose="offers", lane=Lane.MARKETING)]
+    )
+
+    assert isinstance(reply, Settled)
+    assert metrics.EVENT_TIMES.labels("projected_ahead")._value.get() == counted + 1
+
+
+async def test_a_contact_from_the_future_is_forgotten_all_the_same(projector, database, people) -> None:
+    now = await _database_now(database)
+    await projector.project([change("contact.updated", now + 200.0)])
+    await projector.project([change("contact.erased", now + 5.0)])
+
+    assert CONTACT not in await people.load([CONTACT])
+
+
+async def test_an_erasure_that_is_read_again_does_not_forget_who_came_back(projector, people) -> None:
+    erased = change("contact.erased", 2.0)
+    await projector.project([change("contact.updated", 1.0), erased, change("contact.updated", 3.0)])
+
+    await projector.project([replace(erased, at=9.0)])  # its own time cannot be, so it counts from when it is read
+
+    assert (await people.load([CONTACT]))[CONTACT].contact is not None
+
+
+async def test_every_number_of_somebody_who_is_forgotten_is_withdrawn(projector, database) -> None:
+    await projector.project([change("contact.updated", 1.0), change("contact.erased", 2.0, phone="+33699999999")])
+    async with database.reading() as connection:
+        rows = (await connection.execute(sa.select(consents.c.person, consents.c.act))).all()
+
+    assert {tuple(row) for row in rows} == {
+        (PERSON, Act.ERASED),
+        (PEPPER.name("phone", "+33699999999"), Act.ERASED),
+    }
+
+
+async def test_a_batch_of_contacts_costs_as_many_statements_as_a_few(database, projector) -> None:
+    asked: list[str] = []
+    sa.event.listen(database._engine.sync_engine, "before_cursor_execute", lambda *its: asked.append(its[2]))
+    changes = [
+        one
+        for n in range(200)
+        for one in (
+            change("contact.updated", 1.0, contact_id=f"c-{n}", phone=f"+336710{n:05}"),
+            change("consent.granted", 2.0, {"contact_id": f"c-{n + 1000}"}),
+        )
+    ]
+
+    await projector.project(changes)
+
+    assert len(asked) < 30  # four for each, before
+
+
+async def test_a_batch_says_the_same_as_its_changes_one_by_one(database, projector) -> None:
+    def changes() -> list[Change]:
+        rng = random.Random(7)
+        made = []
+        for n in range(120):
+            at, who = float(rng.randrange(1, 60)), {"contact_id": f"c-{rng.randrange(3)}"}
+            kind = rng.choice(["contact.updated"] * 3 + ["contact.erased", "consent.granted", "consent.revoked"])
+            if kind.startswith("contact"):
+                more = {"phone": f"+3367100000{rng.randrange(3)}"} if kind == "contact.updated" else {}
+                made.append(replace(change(kind, at, **who, **more), event_id=f"b-{n}"))
+            else:
+                made.append(replace(change(kind, at, who), event_id=f"b-{n}"))
+        return made
+
+    async def rows() -> list[tuple]:
+        columns = (consents.c.subject, consents.c.person, consents.c.act, consents.c.purpose, consents.c.at)
+        held = (contacts.c.subject, contacts.c.person, contacts.c.version, contacts.c.sealed.is_(None))
+        async with database.transaction() as connection:
+            found = [tuple(row) for row in await connection.execute(sa.select(*columns))]
+            found += [tuple(row) for row in await connection.execute(sa.select(*held))]
+            for table in (consents, contacts, person_keys):
+                await connection.execute(table.delete())
+        return sorted(found, key=repr)
+
+    await projector.project(changes())
+    together = await rows()
+    for one in changes():
+        await projector.project([one])
+
+    assert together == await rows()
+
+
+async def _database_now(database: Database) -> float:
+    async with database.reading() as connection:
+        return await connection.scalar(sa.select(db_now()))
+
+
+async def test_partitions_that_are_gone_hold_marketing_no_more(projector, database) -> None:
+    """The control topic was made again, with fewer."""
+    await projector.caught_up({("customers.events", n): 5_000.0 for n in range(6)})
+
+    await projector.caught_up(
+        {("customers.events", n): 0.0 for n in range(3)}, {("customers.events", n) for n in range(3)}
+    )
+    async with database.reading() as connection:
+        left = (await connection.execute(sa.select(projections.c.partition))).all()
+
+    assert sorted(row.partition for row in left) == [0, 1, 2]
+
+
+async def test_a_skip_is_of_one_record_and_not_of_another_at_its_place(database) -> None:
+    operating, place = Operating(database), Place("orders.events", 0, 7)
+    await operating.skip(place, Skip("poison", 1_000), "operator")
+    await operating.skipped(place)
+    operations = Operations(operating, SystemClock())
+    await operations.hear()
+
+    assert operations.given_up(record("orders.events", offset=7, timestamp_ms=1_000)) is not None
+    assert operations.given_up(record("orders.events", offset=7, timestamp_ms=2_000)) is None
+
+    await operating.skip(place, Skip("poison again", 2_000), "operator")
+    assert not await operating.was_skipped(place)
+    await operations.hear()
+    assert operations.given_up(record("orders.events", offset=7, timestamp_ms=2_000)) is not None
+
+
+async def test_all_that_is_kept_of_somebody_with_everything_is_json(projector, database, people) -> None:
+    """The right of access: whoever has a suppression or something waiting, too."""
+    one = change("consent.granted", 2.0)
+    one = replace(one, record=record("customers.events", b'{"wording": "Oui"}', offset=7, headers=(("ce_id", b"e"),)))
+    await projector.project([change("contact.updated", 1.0), one, change("consent.revoked", 3.0)])
+    rows = [SuppressionRow(PERSON, Scope.MARKETING, reason) for reason in (SuppressedFor.STOP, SuppressedFor.COMPLAINT)]
+    await Suppressing(database).add(rows)
+    await Suppressing(database).remove(PERSON, Scope.MARKETING, SuppressedFor.COMPLAINT)
+    async with database.transaction() as connection:
+        values = {"message_id": message_id(), "step": 1, "lane": "marketing", "due": 9.0, "reason": "delayed",
+                  "template": "t", "recipient": CONTACT, "message": b"{}"}  # fmt: skip
+        await connection.execute(deferred.insert().values(**values))
+
+    person = await Persons(database, people).read(PERSON)
+    told = orjson.loads(orjson.dumps(asdict(person)))
+
+    assert [len(told[name]) for name in ("contacts", "acts", "suppressions", "past_suppressions", "waiting")] == [
+        1, 2, 1, 1, 1,
+    ]  # fmt: skip
+    assert (told["acts"][0]["record"], told["acts"][0]["headers"]) == ({"wording": "Oui"}, {"ce_id": "e"})
 
 
 async def test_a_withdrawal_written_twice_changes_nothing_and_keeps_its_record_as_proof(projector, database) -> None:

@@ -68,6 +68,10 @@ def test_no_text_is_in_both_sets_and_none_has_two_labels() -> None:
         "Your refund of 20% has been sent to your card.",
         "Your parcel is at the locker. Collect it before Friday, or it goes back to the sender.",
         "Job offer 442: your interview is on Tuesday at 9. Please confirm.",
+        "Ola, pedido 423557ab2406 de R$ 80,49 confirmado.",  # letters inside an id are no words
+        "Pedido ab42f9 recebido: R$ 12,90.",
+        "R$ 80,49",  # a price alone is no offer
+        "Total: 49,90 EUR",
     ],
 )
 def test_service_words_that_look_like_offers_are_let_through(text: str) -> None:

@@ -1,6 +1,8 @@
 """What becomes of events: routes, segments, unknown contacts, and ids that stay the same."""
 
+import gc
 import uuid
+import weakref
 from datetime import timedelta
 
 import orjson
@@ -18,7 +20,7 @@ from worker.routing.deciding import Deciding, GivenUp, Ignored, Projected, Route
 from worker.settings import Intake, TopicSettings
 
 CONFIGURATION = builders.configuration()
-TOPICS = {"orders.events": TopicSettings(name="orders.events", start="earliest", events=("any",))}
+TOPICS = {"orders.events": TopicSettings(name="orders.events", start="earliest", events=tuple(EVENTS))}
 CARD = Contact(phone="+33612345678", person="p-1", country="FR", first_name="Alice", attributes={})
 
 
@@ -28,7 +30,7 @@ def deciding(intake: Intake = Intake.NORMAL, deployment: str = "shop-dev") -> De
 
 def decided(its_record, contact: Contact | None = CARD, its: Deciding | None = None):
     its = its or deciding()
-    read = its.read(its_record)
+    read = its.read(its_record, NOW)
     known = {subject: Known(RING.new_key(subject)[0], contact) for subject in read.subjects()}
     return its.decide(read, known)
 
@@ -101,7 +103,7 @@ def test_an_unknown_contact_is_never_no_match() -> None:
 def test_a_message_carries_nobody_else_s_data_and_nothing_in_the_clear() -> None:
     its = data("event.invitation")
     its["recipients"] = [{"contact_id": "c-1"}, {"phone": "+33698765432"}]
-    read = deciding().read(record(**binary("event.invitation", its)))
+    read = deciding().read(record(**binary("event.invitation", its)), NOW)
     known = {subject: Known(RING.new_key(subject)[0], CARD) for subject in read.subjects()}
 
     messages = deciding().decide(read, known).messages
@@ -189,7 +191,7 @@ def test_one_person_s_odd_attribute_does_not_cost_the_others_their_text() -> Non
     its = deciding()
     recipients = [{"contact_id": "c-1"}, {"contact_id": "c-2"}]
     payload = {**data("promotion.announced"), "recipients": recipients}
-    read = its.read(record(**binary("promotion.announced", payload)))
+    read = its.read(record(**binary("promotion.announced", payload)), NOW)
     odd, good = person(orders_90d="3"), person(orders_90d=3)
     subjects = [PEPPER.name("contact", "c-1"), PEPPER.name("contact", "c-2")]
     known = {
@@ -244,3 +246,44 @@ def test_a_consent_for_a_purpose_that_nobody_asks_for_is_a_dead_letter_and_no_si
     assert isinstance(decision, GivenUp)
     assert (decision.error.code, decision.error.field) == ("bad_data", "data.purposes.1")
     assert "ofers" not in str(decision.error)
+
+
+def test_a_type_that_its_topic_does_not_list_is_refused_whatever_its_lane() -> None:
+    topics = {"orders.events": TopicSettings(name="orders.events", start="earliest", events=("order.shipped",))}
+    its = Deciding(Intake.NORMAL, "shop-dev", topics, CONFIGURATION.table, PEPPER)
+
+    for stray in ("otp.requested", "otp.verified", "promotion.announced"):
+        read = its.read(record(**binary(stray, data(stray))), NOW)
+        decision = its.decide(read, {})
+
+        assert (decision.error.code, decision.envelope["id"], read.verified) == ("wrong_intake", "e-1", ())
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        pytest.param(binary("order.shipped", data("order.shipped", {})), id="a validator of ours says no"),
+        pytest.param(binary("order.shipped", {}), id="a field is missing"),
+        pytest.param(binary("order.shipped", b"{"), id="no JSON"),
+        pytest.param(binary("order.shipped", None), id="nothing"),
+        pytest.param(structured("order.shipped", {}, id=""), id="a bad envelope"),
+        pytest.param(structured("order.shipped", {}, time="tomorrow"), id="a bad time"),
+    ],
+)
+def test_what_is_kept_of_a_bad_event_holds_nothing_of_its_batch(bad) -> None:
+    class Batch(list):
+        """A list that can be looked for."""
+
+    its = deciding()
+
+    def handle() -> weakref.ref:
+        batch = Batch()
+        batch.append(its.read(record(**bad), NOW))
+        its.decide(batch[0], {})
+        return weakref.ref(batch)
+
+    gc.disable()
+    try:
+        assert handle()() is None  # by counting alone: nothing waits for the collector
+    finally:
+        gc.enable()

@@ -6,6 +6,7 @@ import pytest
 from prometheus_client import REGISTRY
 
 from schemas.outcomes import OutcomeKind
+from tests import builders
 from tests.builders import PEPPER, RING, binary, configuration, data, record
 from tests.fakes import ManualClock, MemoryWriter
 from worker.errors import DeadLetterReason
@@ -75,7 +76,7 @@ def series() -> dict:
 @pytest.mark.timeout(280)
 async def test_a_hundred_thousand_different_events_make_no_more_series_than_the_configuration_has_names() -> None:
     people, clock, topics = Everybody(), ManualClock(), Topics("sms")
-    inputs = {"orders.events": TopicSettings(name="orders.events", start="earliest", events=("any",))}
+    inputs = {"orders.events": TopicSettings(name="orders.events", start="earliest", events=tuple(builders.DATA))}
     deciding = Deciding(Intake.NORMAL, "shop", inputs, CONFIGURATION.table, PEPPER)
     router = Router(
         "normal", deciding, people, people, people, Forgetful(), topics, Outcomes("sms.outcomes", "shop"), PEPPER, clock,

@@ -96,9 +96,9 @@ def test_what_happens_at_the_same_time_supersedes_unless_it_is_the_events_own_ty
 @pytest.mark.parametrize("zone", ["Indian/Reunion", "Europe/Paris", "America/Martinique"])
 def test_who_is_unknown_yet_gets_their_reminder_by_their_own_clock_once_they_are_known(tmp_path, zone) -> None:
     configuration = configured(tmp_path)
-    topics = {"orders.events": TopicSettings(name="orders.events", start="earliest", events=("any",))}
+    topics = {"orders.events": TopicSettings(name="orders.events", start="earliest", events=tuple(EVENTS))}
     deciding = Deciding(Intake.NORMAL, "shop-dev", topics, configuration.table, PEPPER)
-    read = deciding.read(record(**binary("appointment.booked", data("appointment.booked"))))
+    read = deciding.read(record(**binary("appointment.booked", data("appointment.booked"))), NOW)
     subject = next(iter(read.subjects()))
     key = RING.new_key(subject)[0]
     contact = Contact(phone="+33612345678", person="p-1", country="FR", zone=zone, attributes={})

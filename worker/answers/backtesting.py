@@ -20,7 +20,7 @@ from worker.policy.consent import DatedAct, Suppression, check_consent
 from worker.policy.verdicts import Defer, Refuse
 from worker.records import Record
 from worker.routing.deciding import Deciding, Read, Routed
-from worker.routing.decoding import BadEvent
+from worker.routing.decoding import Unusable
 from worker.routing.loading import Configuration
 from worker.settings import Intake
 from worker.state.acts import read_acts
@@ -192,7 +192,7 @@ class Backtesting:
 
     def _is_repeated(self, read: Read) -> bool:
         """Return whether the event was seen already: delivered twice, it is one."""
-        if isinstance(read.event, BadEvent):
+        if isinstance(read.event, Unusable):
             return False
         name = f"{read.event.source}\x1f{read.event.id}".encode()
         digest = int.from_bytes(hashlib.blake2b(name, digest_size=8).digest())
@@ -209,6 +209,7 @@ class _Side:
         settings = tools.configuration.settings
         self._checking = Checking.of(configuration, tools.pepper)
         self._deciding: dict[str, Deciding] = {}
+        self._clock = tools.clock
         for intake, its in settings.intakes.items():
             inputs = {topic.name: topic for topic in its.topics}
             deciding = Deciding(intake, settings.deployment, inputs, configuration.table, tools.pepper)
@@ -216,7 +217,7 @@ class _Side:
 
     def read(self, record: Record) -> Read:
         """Decode a record."""
-        return self._deciding[record.topic].read(record)
+        return self._deciding[record.topic].read(record, self._clock.now())
 
     def shadows(self, read: Read, known: Mapping[str, Known]) -> list[Shadow]:
         """Return the messages of an event, checked as if they were looked at in time."""

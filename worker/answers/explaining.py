@@ -23,7 +23,7 @@ from worker.policy.number import Number, parse_number
 from worker.policy.verdicts import Refuse, Send, Verdict
 from worker.records import Record
 from worker.routing.deciding import Deciding, Decision, GivenUp, Ignored, Projected, Read, Routed, Unrouted
-from worker.routing.decoding import BadEvent, first_error
+from worker.routing.decoding import Unusable, first_error
 from worker.routing.loading import Configuration
 from worker.routing.table import nearest
 from worker.sealing import KeyRing, Pepper
@@ -81,12 +81,12 @@ def explain_event(
     settings, now = configuration.settings, datetime.now(UTC)
     # Message ids are shown as the worker would make them only with its own pepper; here they tell messages apart.
     pepper, ring = Pepper(b"explained without state"), KeyRing({"explain": bytes(32)}, "explain")
-    topic = TopicSettings(name=TOPIC, start="earliest", events=("any",))
+    topic = TopicSettings(name=TOPIC, start="earliest", events=tuple(EVENTS))
     headers = (("content-type", b"application/cloudevents+json"),)
     record = Record(TOPIC, 0, 0, int(time.time() * 1000), None, event, headers)
     intake = _intake_of(configuration, event)
     deciding = Deciding(intake, settings.deployment, {TOPIC: topic}, configuration.table, pepper)
-    read = deciding.read(record)
+    read = deciding.read(record, now)
     card = _contact(contact, pepper)
     known = {subject: Known(ring.new_key(subject)[0], card) for subject in read.subjects()}
     decision = deciding.decide(read, known)
@@ -105,7 +105,7 @@ def explain_decision(
     configuration: Configuration, read: Read, decision: Decision, messages: list[ExplainedMessage]
 ) -> Explanation:
     """Return what became of an event, with its messages explained already."""
-    event_type = None if isinstance(read.event, BadEvent) else read.event.type
+    event_type = None if isinstance(read.event, Unusable) else read.event.type
     match decision:
         case GivenUp(error):
             return Explanation(event_type, "dead_lettered", place_of(error))

@@ -112,7 +112,7 @@ class Retracing:
         intake, topic = inputs[record.topic]
         table = self._configuration.table
         deciding = Deciding(intake, settings.deployment, {topic.name: topic}, table, self._tools.pepper)
-        read = deciding.read(record)
+        read = deciding.read(record, self._tools.clock.now())
         known = await self._tools.people.load_or_make_up(read.subjects())
         decision = deciding.decide(read, known)
         messages = decision.messages if isinstance(decision, Routed) else []

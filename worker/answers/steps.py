@@ -8,7 +8,7 @@ from typing import Any
 from schemas.messages import Category, Message
 from worker.answers.sources import Sources
 from worker.content.composing import Text
-from worker.errors import PermanentError
+from worker.errors import Failure, PermanentError
 from worker.messages import Body
 from worker.people import Contact, Known
 from worker.policy.checking import Checked, Checking
@@ -149,7 +149,7 @@ def _explained(
     )
 
 
-def place_of(error: PermanentError) -> str:
+def place_of(error: PermanentError | Failure) -> str:
     """Return a dead letter's reason with its field."""
     return f"{error.code}: {error.field}: {error}" if error.field else f"{error.code}: {error}"
 

@@ -203,7 +203,7 @@ def _change(data: ConsentGranted | ConsentRevoked, at: float, source: str, offse
     """Return an act that came by no topic; its source and line stand where a record's place does."""
     value = data.model_dump_json(exclude={"recipient"}).encode()
     record = Record(source, 0, offset, int(at * 1000), None, value, ())
-    return Change(data, at, f"{source}:{offset}", record)
+    return Change(data, at, f"{source}:{offset}", record, source, value.decode())
 
 
 def _projector(tools: Tools) -> Projector:

@@ -10,7 +10,7 @@ from worker.auditing import audit_record
 from worker.cli.options import DEFAULT_CONFIG, ConfigOption
 from worker.kafka.scanning import fetch_records
 from worker.kafka.topics import committed_offset, open_admin
-from worker.records import Place
+from worker.records import Place, Skip
 from worker.routing.table import nearest
 from worker.settings import Settings
 from worker.tools import open_tools
@@ -50,11 +50,12 @@ async def _skip(place: Place, reason: str, wait_s: float, config: Path) -> int:
         if committed is not None and committed > place.offset:
             typer.echo(f"offset {place.offset} is finished: {group} has committed {committed}", err=True)
             return 1
-        if not await fetch_records(settings.kafka, [place]):
+        found = await fetch_records(settings.kafka, [place])
+        if not found:
             typer.echo(f"{place.topic} has no record at partition {place.partition}, offset {place.offset}", err=True)
             return 1
         await tools.sink.publish(audit_record(tools.topics, "skip", **place._asdict(), reason=reason))
-        await tools.operating.skip(place, reason, "operator")
+        await tools.operating.skip(place, Skip(reason, found[place].timestamp_ms), "operator")
         for _ in range(1 + int(wait_s * 4)):
             if await tools.operating.was_skipped(place):
                 typer.echo("skipped; its dead letter has the reason `skipped`", err=True)

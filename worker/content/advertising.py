@@ -149,11 +149,16 @@ def _weights() -> dict[str, Weight]:
     return {name: Weight(int(text), int(sentence)) for name, text, sentence in rows}
 
 
+# Letters between digits, or beside four of them, are part of an order's number and no word; `sms20` is a code.
+_ID = (
+    r"(?<![a-z\d])(?!\d{1,2}h\d{2}(?![a-z\d]))"
+    r"(?:[a-z]*\d+[a-z]+\d[a-z\d]*|[a-z]+\d+[a-z]+[a-z\d]*|[a-z]{1,3}\d{4,}|\d{4,}[a-z]+)(?![a-z\d])"
+)
 _TOKEN = re.compile(
     r"https?://\S+|\b[\w-]+\.(?:example|com|fr|co|net|org|uk)\b\S*"
-    r"|[€£$]\s?\d+(?:[.,]\d+)?|\d+(?:[.,]\d+)?\s?(?:[€£$]|euros?\b|eur\b|e\b)"
+    r"|(?:\b[a-z]{1,2}(?=\$))?[€£$]\s?\d+(?:[.,]\d+)?|\d+(?:[.,]\d+)?\s?(?:[€£$]|euros?\b|eur\b|e\b)"
     r"|-?\s?\d+(?:[.,]\d+)?\s?(?:%|pour ?cents?\b|percent\b|pc\b)"
-    r"|\d[\d:h./-]*|[a-z]+(?:'[a-z]+)?|[^\s\w]"
+    rf"|{_ID}|\d[\d:h./-]*|[a-z]+(?:'[a-z]+)?|[^\s\w]"
 )
 _BORDER = re.compile(r"(?<=[.!?;:…\n])\s+|\n+|\s(?=[(\[])|(?<=[)\]])\s?|\s-\s")
 # No ordinary service text among thousands has them; so they need no context.
@@ -199,7 +204,11 @@ def _placed(text: str) -> list[list[Token]]:
 def _kind(word: str) -> str:
     """Return `<price>` for a price, and so on: which one it is says nothing."""
     if word[0].isalpha():
-        return "<url>" if "." in word or "://" in word else word
+        if "$" in word[:3]:
+            return "<price>"
+        if "." in word or "://" in word:
+            return "<url>"
+        return "<number>" if any(map(str.isdecimal, word)) else word
     if "%" in word or word.endswith(("cent", "cents", "pc")):
         return "<off>" if word.startswith("-") else "<percent>"
     if word[0] in "€£$" or word[-1] in "€£$ers":

@@ -9,6 +9,8 @@ from worker.kafka.flight import Transition
 from worker.kafka.tracker import OffsetTracker
 from worker.records import Record
 
+EARLIEST_MS, MAX_AHEAD_MS = 946_684_800_000, 300_000  # the year 2000; clocks differ by less than five minutes
+
 
 class Assigned:
     """
@@ -48,7 +50,7 @@ class Assigned:
         now = time.monotonic()
         if not self.tracker.unfinished:
             self.moved_at = now
-        self.tracker.observe(record.offset, record.timestamp_ms)
+        self.tracker.observe(record.offset, _believable_ms(record))
         self.next_offset = record.offset + 1
         self.flight.append(Transition(now, "polled", record.offset))
 
@@ -58,5 +60,11 @@ class Assigned:
         self.tracker.done(record.offset)
         if self.tracker.committable != before:
             self.moved_at = now
-        self.finished_ms = record.timestamp_ms
+        self.finished_ms = _believable_ms(record)
         self.flight.append(Transition(now, "finished", record.offset))
+
+
+def _believable_ms(record: Record) -> int:
+    """Return a record's time in milliseconds since 1970; now, if it is of another unit or of no clock at all."""
+    now_ms = int(time.time() * 1000)
+    return record.timestamp_ms if EARLIEST_MS <= record.timestamp_ms <= now_ms + MAX_AHEAD_MS else now_ms

@@ -121,7 +121,7 @@ def _telling(projector: HoldingProjector, clock: Clock, stage: Stage) -> Callabl
         nonlocal told_at
         every_s = FIRST_EVERY_S if stage.read_once else CAUGHT_UP_EVERY_S
         if clock.monotonic() - told_at >= every_s and (behind := source.standing.behind_s()):
-            await projector.caught_up(behind)
+            await projector.caught_up(behind, source.standing.partitions())
             told_at = clock.monotonic()
 
     return tell

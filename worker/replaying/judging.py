@@ -133,7 +133,7 @@ class Judge:
         deciding = self._deciding.get(original.topic)
         if deciding is None:
             return Judgement(letter=letter, decision=FAILS_AGAIN, detail="its topic is read no more", original=original)
-        read = deciding.read(original)
+        read = deciding.read(original, self._tools.clock.now())
         known = await self._tools.people.load_or_make_up(read.subjects())
         match deciding.decide(read, known):
             case GivenUp(error):

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 from typing import Any
 
 from schemas.events import ControlData, Recipient
@@ -9,12 +10,13 @@ from schemas.events.consent import ConsentGranted, ConsentRevoked
 from schemas.events.contact import ContactErased
 from schemas.events.otp import OtpVerified
 from schemas.messages import Message
-from worker.errors import DeadLetterReason, PermanentError
+from worker.errors import DeadLetterReason, Failure, PermanentError
 from worker.messages import Addressee, about_of, address, make_message, sealed_data
 from worker.people import NOBODY, Change, Known
+from worker.policy.event_times import MAX_AHEAD
 from worker.policy.verdicts import Reason
 from worker.records import Record
-from worker.routing.decoding import BadEvent, Event, decode
+from worker.routing.decoding import BadEvent, Event, Unusable, decode
 from worker.routing.table import Route, RoutingTable
 from worker.routing.timing import names_of
 from worker.sealing import Pepper
@@ -34,7 +36,7 @@ class Read:
     """
 
     record: Record
-    event: Event | BadEvent
+    event: Event | Unusable
     targets: tuple[Target, ...] = ()
     seen: tuple[tuple[str, float], ...] = ()
     verified: tuple[str, ...] = ()
@@ -84,7 +86,7 @@ class GivenUp:
         subject: Whose key seals it; None where nobody is known.
     """
 
-    error: PermanentError
+    error: Failure
     envelope: Mapping[str, str] = field(default_factory=dict)
     subject: str | None = None
 
@@ -114,16 +116,21 @@ class Deciding:
         self._table = table
         self._pepper = pepper
 
-    def read(self, record: Record) -> Read:
+    def read(self, record: Record, now: datetime) -> Read:
         """Decode *record*, and name whom its event would address."""
+        topic = self._inputs[record.topic]
         try:
-            event = decode(record, self._inputs[record.topic])
+            event = decode(record, topic, now)
         except BadEvent as error:
-            return Read(record, error)
+            return Read(record, Unusable(error.failure, error.envelope))
         except Exception as error:  # noqa: BLE001  bytes from outside: whatever they broke, the next record is fine
-            return Read(record, BadEvent(DeadLetterReason.INTERNAL_ERROR, f"{type(error).__name__} while decoding"))
+            internal = Failure(DeadLetterReason.INTERNAL_ERROR, f"{type(error).__name__} while decoding")
+            return Read(record, Unusable(internal, {}))
         if event.data is None:
             return Read(record, event)
+        if event.type not in topic.events:
+            told = f"{event.type} came by {topic.name}, whose events in worker.yaml it is not among"
+            return Read(record, Unusable(Failure(DeadLetterReason.WRONG_INTAKE, told, "type"), _envelope(event)))
         named: dict[Recipient, Addressee] = {}
         targets = tuple(
             (route, named.get(recipient) or named.setdefault(recipient, address(recipient, self._pepper)))
@@ -143,8 +150,8 @@ class Deciding:
     def decide(self, read: Read, known: Mapping[str, Known]) -> Decision:
         """Return what becomes of an event, given who is *known*, with a key for everybody it addresses."""
         event = read.event
-        if isinstance(event, BadEvent):
-            return GivenUp(event, event.envelope)
+        if isinstance(event, Unusable):
+            return GivenUp(event.failure, event.envelope)
         if event.data is None:
             return Ignored(event.type)
         if isinstance(event.data, ControlData):
@@ -154,9 +161,9 @@ class Deciding:
         try:
             messages = self._messages(event, read, known)
         except PermanentError as error:
-            return GivenUp(error, _envelope(event), read.targets[0][1].subject)
+            return GivenUp(error.failure, _envelope(event), read.targets[0][1].subject)
         except Exception as error:  # noqa: BLE001  a mistake of ours must not stop every event behind this one
-            internal = PermanentError(DeadLetterReason.INTERNAL_ERROR, f"{type(error).__name__} while routing")
+            internal = Failure(DeadLetterReason.INTERNAL_ERROR, f"{type(error).__name__} while routing")
             return GivenUp(internal, _envelope(event), read.targets[0][1].subject)
         return Routed(messages) if messages else Unrouted(event, Reason.NO_ROUTE_MATCHED)
 
@@ -165,13 +172,17 @@ class Deciding:
             return GivenUp(error, _envelope(event))
         if self._intake is Intake.CONTROL:
             takes_away = isinstance(data, ConsentRevoked | ContactErased)
-            # A clock that runs ahead must not let a yes overrule a no that came after it.
-            at = event.time if takes_away else min(event.time, record.time)
-            return Projected(Change(data, at.timestamp(), event.id, record), _envelope(event))
+            # A clock that runs ahead must not let a yes overrule a no that came after it. A record that is older than
+            # clocks differ says nothing of that: its own time is wrong.
+            ahead = timedelta(0) < event.time - record.time <= MAX_AHEAD
+            at = record.time if ahead and not takes_away else event.time
+            content = f"{event.fingerprint} {event.own_time}"
+            change = Change(data, at.timestamp(), event.id, record, event.source, content)
+            return Projected(change, _envelope(event))
         message = f"{event.type} came through the intake {self._intake}; publish it to a topic of the intake control"
-        return GivenUp(PermanentError(DeadLetterReason.WRONG_INTAKE, message), _envelope(event))
+        return GivenUp(Failure(DeadLetterReason.WRONG_INTAKE, message), _envelope(event))
 
-    def _unknown_purpose(self, data: ControlData) -> PermanentError | None:
+    def _unknown_purpose(self, data: ControlData) -> Failure | None:
         known = self._table.purposes
         if known is None or not isinstance(data, ConsentGranted | ConsentRevoked):
             return None
@@ -179,7 +190,7 @@ class Deciding:
         if place is None:
             return None
         told = f"is no purpose of policy.yaml, which has {', '.join(sorted(known))}"
-        return PermanentError(DeadLetterReason.BAD_DATA, told, field=f"data.purposes.{place}")
+        return Failure(DeadLetterReason.BAD_DATA, told, f"data.purposes.{place}")
 
     def _messages(self, event: Event, read: Read, known: Mapping[str, Known]) -> list[Message]:
         data, messages = sealed_data(event), []

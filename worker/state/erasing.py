@@ -14,7 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from worker.policy.consent import ALL_PURPOSES, Act
 from worker.state.inserting import inserting
 from worker.state.now import db_now
-from worker.state.tables import consents, contacts, numbers, person_keys, signs
+from worker.state.tables import consents, numbers, person_keys, signs
 
 ERASURE = "erasure"  # the channel of such an act
 
@@ -26,10 +26,12 @@ class Erasure:
 
     Attributes:
         at: Seconds since 1970, by the event's own time.
+        source: Of the event that asked for it.
         topic: Of the record that asked for it, or what else did.
     """
 
     at: float
+    source: str
     event_id: str
     topic: str
     partition: int
@@ -43,15 +45,19 @@ async def erase(connection: AsyncConnection, subject: str, persons: Collection[s
     for table in (numbers, signs):
         await connection.execute(table.delete().where(table.c.person.in_(sorted(persons))))
     withdrawn = insert(consents).values(
-        subject=subject, channel=ERASURE, purpose=ALL_PURPOSES, at=erasure.at, event_id=erasure.event_id,
-        topic=erasure.topic, partition=erasure.partition, offset=erasure.offset, sealed=b"", recorded_at=db_now(),
+        subject=subject, channel=ERASURE, act=Act.ERASED.value, purpose=ALL_PURPOSES, at=erasure.at,
+        source=erasure.source, event_id=erasure.event_id, topic=erasure.topic, partition=erasure.partition,
+        offset=erasure.offset, sealed=b"", recorded_at=db_now(),
     )  # fmt: skip
-    # One record gives one act of a kind; a second number that the event names is withdrawn by the other.
-    for person, act in zip(sorted(persons), (Act.ERASED, Act.REVOKED), strict=False):
-        await connection.execute(withdrawn.values(person=person, act=act.value).on_conflict_do_nothing())
+    # Each number's withdrawal is an act; of whoever had none, only that they were erased.
+    rows: list[dict[str, str | None]] = [{"person": person, "content": person} for person in sorted(persons)]
+    rows = rows or [{"person": None, "content": ""}]
+    await connection.execute(withdrawn.on_conflict_do_nothing(), rows)
 
 
-async def number_of(connection: AsyncConnection, subject: str) -> str | None:
-    """Return the keyed hash of the number that a contact has."""
-    person: str | None = await connection.scalar(sa.select(contacts.c.person).where(contacts.c.subject == subject))
-    return person
+async def was_erased(connection: AsyncConnection, subject: str, source: str, event_id: str) -> bool:
+    """Return whether an event's erasure was done: read again, it must not forget who has come back since."""
+    done = sa.select(consents.c.id).where(
+        consents.c.subject == subject, consents.c.source == source, consents.c.event_id == event_id
+    )
+    return await connection.scalar(done.limit(1)) is not None

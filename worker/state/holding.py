@@ -33,9 +33,11 @@ class HoldingProjector:
         """Write *changes* in order."""
         await hold_until_back("projection")(self._projector.project, changes)
 
-    async def caught_up(self, behind_s: Mapping[tuple[str, int], float]) -> None:
-        """Write down how far behind each partition is."""
-        await hold_until_back("projection")(self._projector.caught_up, behind_s)
+    async def caught_up(
+        self, behind_s: Mapping[tuple[str, int], float], partitions: Collection[tuple[str, int]] = ()
+    ) -> None:
+        """Write down how far behind each partition is, of all that there are."""
+        await hold_until_back("projection")(self._projector.caught_up, behind_s, partitions)
 
     async def read_once(self, partitions: Collection[tuple[str, int]] | None, since: float) -> bool:
         """Return whether every partition has been read up to *since*, or for None whether somebody found that so."""

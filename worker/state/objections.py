@@ -42,9 +42,11 @@ async def _write(
         return
     insert = inserting(connection.dialect.name == "postgresql")
     statement = insert(consents).values(
-        subject=subject, person=person, channel=CARRIED, event_id=CARRIED, topic=f"{CARRIED}:{person}", partition=0,
-        sealed=b"", recorded_at=db_now(),
+        subject=subject, person=person, channel=CARRIED, source=CARRIED, event_id=CARRIED,
+        topic=f"{CARRIED}:{person}", partition=0, sealed=b"",
+        recorded_at=db_now(),
     )  # fmt: skip
     for (act, purpose), at in sorted(latest.items()):
-        row = {"act": act, "purpose": purpose, "at": at, "offset": int(at * 1000)}
+        moment = int(at * 1000)
+        row = {"act": act, "purpose": purpose, "at": at, "offset": moment, "content": f"{person}:{moment}"}
         await connection.execute(statement.values(**row).on_conflict_do_nothing())

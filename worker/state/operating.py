@@ -5,7 +5,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from worker.records import Place
+from worker.records import Place, Skip
 from worker.state.database import Database
 from worker.state.inserting import inserting
 from worker.state.now import db_now
@@ -21,17 +21,25 @@ class Operating:
         self._database = database
         self._insert = inserting(database.is_postgresql)
 
-    async def skip(self, place: Place, reason: str, asked_by: str) -> None:
-        """Give a record up; whoever reads it makes it a dead letter."""
-        row = {**place._asdict(), "reason": reason, "asked_by": asked_by}
+    async def skip(self, place: Place, skip: Skip, asked_by: str) -> None:
+        """Give a record up; whoever reads it makes it a dead letter. One that was given up already stays as it is."""
+        row = {**place._asdict(), "reason": skip.reason, "record_ms": skip.record_ms, "asked_by": asked_by}
+        statement = self._insert(skips).values(**row, at=db_now())
+        # The topic was made again, and another record is at the place.
+        changed = {name: statement.excluded[name] for name in ("reason", "record_ms", "asked_by", "at")}
+        another = statement.on_conflict_do_update(
+            index_elements=["topic", "partition", "offset"],
+            set_={**changed, "done_at": None},
+            where=skips.c.record_ms != statement.excluded.record_ms,
+        )
         async with self._database.transaction() as connection:
-            await connection.execute(self._insert(skips).values(**row, at=db_now()).on_conflict_do_nothing())
+            await connection.execute(another)
 
-    async def skips(self) -> dict[Place, str]:
-        """Return every record that was given up, with the reason."""
+    async def skips(self) -> dict[Place, Skip]:
+        """Return every record that was given up."""
         async with self._database.reading() as connection:
             rows = await connection.execute(sa.select(skips))
-            return {Place(row.topic, row.partition, row.offset): row.reason for row in rows}
+            return {Place(row.topic, row.partition, row.offset): Skip(row.reason, row.record_ms) for row in rows}
 
     async def skipped(self, place: Place) -> None:
         """Note that its dead letter is written."""

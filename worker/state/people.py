@@ -1,7 +1,7 @@
 """Contacts and the keys of people: what is known of whom a message is for."""
 
 from collections.abc import Iterable, Iterator
-from typing import Any
+from typing import Any, TypeVar
 
 import orjson
 import sqlalchemy as sa
@@ -15,6 +15,7 @@ from worker.state.many import among
 from worker.state.now import db_now
 from worker.state.tables import contacts, person_keys
 
+ItemT = TypeVar("ItemT")
 MOST_AT_ONCE = 5_000  # PostgreSQL takes 32,767 parameters in a statement
 _SELECT = (
     sa.select(person_keys, contacts.c.person, contacts.c.country, contacts.c.sealed)
@@ -23,7 +24,7 @@ _SELECT = (
 )
 
 
-def batched(subjects: list[str], most: int) -> Iterator[list[str]]:
+def batched(subjects: list[ItemT], most: int) -> Iterator[list[ItemT]]:
     """Yield *subjects* in pieces of at most *most*."""
     return (subjects[start : start + most] for start in range(0, len(subjects), most))
 

@@ -1,7 +1,8 @@
 """All that is kept of one person: for support, for the right of access, for proof of consent."""
 
 from collections.abc import AsyncIterator, Collection, Sequence
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, field
 from typing import Any
 
 import orjson
@@ -11,6 +12,7 @@ from worker.people import Contact, Known
 from worker.sealing import Erased
 from worker.state.database import Database
 from worker.state.people import People
+from worker.state.proofs import read_proof
 from worker.state.tables import consents, contacts, deferred, ledger, past_suppressions, suppressions
 
 PIECE = 5_000
@@ -25,6 +27,7 @@ class ConsentAct:
         at: Seconds since 1970, by the event's own time.
         recorded_at: By the database's clock.
         record: The event's data as it was published; None once the person's key is destroyed.
+        headers: Of its record; none are kept of acts from before 0015.
     """
 
     act: str
@@ -38,6 +41,7 @@ class ConsentAct:
     offset: int
     recorded_at: float
     record: dict[str, Any] | None
+    headers: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +140,11 @@ class Persons:
 
     async def _rows(self, statement: sa.Select[Any]) -> list[dict[str, Any]]:
         async with self._database.reading() as connection:
-            return [dict(row._mapping) for row in await connection.execute(statement)]  # noqa: SLF001  its public name
+            # A column's name is a subclass of str, which JSON encoders refuse as a key.
+            return [
+                {str(name): value for name, value in row._mapping.items()}  # noqa: SLF001  its public name
+                for row in await connection.execute(statement)
+            ]
 
 
 def _told(outcome: bytes | None) -> dict[str, Any]:
@@ -144,13 +152,11 @@ def _told(outcome: bytes | None) -> dict[str, Any]:
 
 
 def _act(row: Any, known: Known | None) -> ConsentAct:
-    record = None
+    proof = None
     if known is not None and known.key is not None:
-        try:
-            record = orjson.loads(known.key.open(row.sealed))
-        except (Erased, orjson.JSONDecodeError):
-            record = None
+        with suppress(Erased):
+            proof = read_proof(known.key.open(row.sealed))
     return ConsentAct(
         row.act, row.purpose, row.at, row.channel, row.wording_version, row.event_id, row.topic, row.partition,
-        row.offset, row.recorded_at, record,
+        row.offset, row.recorded_at, proof.data if proof else None, proof.headers if proof else {},
     )  # fmt: skip

@@ -5,11 +5,13 @@ Every write takes the lock of the persons it concerns, the same that the fence t
 after a withdrawal has been committed and the claim's start window is over.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 import orjson
 import sqlalchemy as sa
+import structlog
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from schemas.events import ControlData
@@ -17,17 +19,24 @@ from schemas.events.consent import ConsentGranted, ConsentRevoked
 from schemas.events.contact import ContactErased, ContactUpdated
 from worker.people import Change
 from worker.policy.consent import ALL_PURPOSES, Act
+from worker.policy.event_times import TimeDoubt
 from worker.policy.number import Number, parse_number
 from worker.sealing import DataKey, Pepper
 from worker.state.database import Database
-from worker.state.erasing import Erasure, erase, number_of
+from worker.state.erasing import Erasure, erase, was_erased
 from worker.state.inserting import inserting
+from worker.state.many import among
 from worker.state.now import db_now
 from worker.state.objections import carry_objections
-from worker.state.people import People
+from worker.state.people import People, batched
+from worker.state.proofs import proof_of
+from worker.state.replacing import acts_by_place, numbers_of, place_of, replace
 from worker.state.tables import consents, contacts, facts, projections
+from worker.telemetry import metrics
 
+log = structlog.get_logger(__name__)
 READ_ONCE = "contacts_read_once"
+WAVES_AT_ONCE = 8  # of one transaction: whoever changes a hundred times in a batch costs several
 
 
 class Projector:
@@ -43,26 +52,34 @@ class Projector:
         Write *changes* in their order; writing them again changes nothing.
 
         Raises:
-            StateUnavailable: The database does not answer; nothing was written.
+            StateUnavailable: The database does not answer; what was written of them is written again.
         """
-        async with self._database.transaction() as connection:
-            # Contacts first: a consent that names a contact must see the number that another process is writing.
-            # Only contacts: numbers are locked next, in the one order that the fence keeps too.
-            named = {self._subject(change.data) for change in changes if change.data.addressees()[0].contact_id}
-            await self._database.lock_persons(connection, named)
-            await self._database.lock_persons(connection, await self._persons(connection, changes))
-            await self._people.create_keys(connection, {self._subject(change.data) for change in changes})
-            for change in changes:
-                match change.data:
-                    case ContactUpdated():
-                        await self._update(connection, change.data, change)
-                    case ContactErased():
-                        await self._erase(connection, change.data, change)
-                    case ConsentGranted() | ConsentRevoked():
-                        await self._consent(connection, change.data, change)
+        for waves in batched(list(_waves(changes, self._subject)), WAVES_AT_ONCE):
+            async with self._database.transaction() as connection:
+                await self._lock(connection, [change for wave in waves for change in wave])
+                for wave in waves:
+                    await self._write(connection, wave)
 
-    async def caught_up(self, behind_s: Mapping[tuple[str, int], float]) -> None:
-        """Write down up to when each partition of the control intake has been read: so many seconds ago."""
+    async def _lock(self, connection: AsyncConnection, changes: Sequence[Change]) -> None:
+        """Keep everybody else away from whom *changes* concern, and make keys for who has none."""
+        # Contacts first: a consent that names a contact must see the number that another process is writing.
+        # Only contacts: numbers are locked next, in the one order that the fence keeps too.
+        named = {self._subject(change) for change in changes if change.data.addressees()[0].contact_id}
+        await self._database.lock_persons(connection, named)
+        await self._database.lock_persons(connection, await self._persons(connection, changes))
+        await self._people.create_keys(connection, {self._subject(change) for change in changes})
+
+    async def caught_up(
+        self, behind_s: Mapping[tuple[str, int], float], partitions: Collection[tuple[str, int]] = ()
+    ) -> None:
+        """
+        Write down up to when each partition of the control intake has been read: so many seconds ago.
+
+        Args:
+            behind_s: By topic and partition.
+            partitions: Which there are; what is known of others is of a topic that was made again with fewer, and is
+                forgotten. Nothing is if none are given.
+        """
         insert = inserting(self._database.is_postgresql)
         statement = insert(projections).values(
             topic=sa.bindparam("topic"),
@@ -73,8 +90,12 @@ class Projector:
             index_elements=["topic", "partition"], set_={"caught_up_at": statement.excluded.caught_up_at}
         )
         rows = [{"topic": t, "partition": p, "behind_s": behind} for (t, p), behind in sorted(behind_s.items())]
+        counts = Counter(topic for topic, _ in partitions)
         async with self._database.transaction() as connection:
             await connection.execute(statement, rows)
+            for topic, count in sorted(counts.items()):
+                gone = projections.delete().where(projections.c.topic == topic, projections.c.partition >= count)
+                await connection.execute(gone)
 
     async def begin(self, topics: Collection[str]) -> bool:
         """Forget partitions of topics that are read no more; return whether nobody has ever read all there was."""
@@ -107,8 +128,8 @@ class Projector:
             await connection.execute(known)
             return True
 
-    def _subject(self, data: ControlData) -> str:
-        who = data.addressees()[0]
+    def _subject(self, change: Change) -> str:
+        who = change.data.addressees()[0]
         if who.contact_id is not None:
             return self._pepper.name("contact", who.contact_id)
         return self._person(who.phone or "")
@@ -120,108 +141,149 @@ class Projector:
     async def _persons(self, connection: AsyncConnection, changes: Sequence[Change]) -> set[str]:
         """Return everybody whom *changes* concern, by the numbers named and the numbers on file."""
         rows = await connection.execute(
-            sa.select(contacts.c.person).where(
-                contacts.c.subject.in_({self._subject(change.data) for change in changes})
-            )
+            sa.select(contacts.c.person).where(contacts.c.subject.in_({self._subject(change) for change in changes}))
         )
         named = {self._person(phone) for change in changes if (phone := _phone(change.data))}
         return named | {person for (person,) in rows if person}
 
-    async def _update(self, connection: AsyncConnection, data: ContactUpdated, change: Change) -> None:
-        subject, person = self._subject(data), self._person(data.phone)
-        key = await self._key(connection, subject)
+    async def _write(self, connection: AsyncConnection, wave: Sequence[Change]) -> None:
+        """Write changes of different people, in some statements however many they are."""
+        if isinstance(wave[0].data, ContactErased):
+            await self._erase(connection, wave[0].data, wave[0])
+            return
+        subjects = {self._subject(change) for change in wave}
+        keys, numbers = await self._keys(connection, subjects), await numbers_of(connection, subjects)
+        now: float = await connection.scalar(sa.select(db_now())) or 0.0
+        await self._update(connection, [c for c in wave if isinstance(c.data, ContactUpdated)], keys, numbers, now)
+        await self._consent(connection, [c for c in wave if not isinstance(c.data, ContactUpdated)], keys, numbers, now)
+
+    async def _keys(self, connection: AsyncConnection, subjects: Collection[str]) -> dict[str, DataKey]:
+        """Return the key of each subject; made again if an erasure of this very batch destroyed it."""
+        known = await self._people.read(connection, subjects)
+        if missing := set(subjects) - known.keys():
+            await self._people.create_keys(connection, missing)
+            known |= await self._people.read(connection, missing)
+        return {subject: its.key for subject, its in known.items() if its.key is not None}
+
+    async def _update(
+        self,
+        connection: AsyncConnection,
+        changes: Sequence[Change],
+        keys: Mapping[str, DataKey],
+        numbers: Mapping[str, str],
+        now: float,
+    ) -> None:
+        rows = {row["subject"]: row for row in (self._contact(change, keys, now) for change in changes)}
+        if not rows:
+            return
+        written = await replace(connection, list(rows.values()))
+        for subject in sorted(written):
+            before, person = numbers.get(subject), rows[subject]["person"]
+            if before is not None and before != person:
+                await carry_objections(connection, subject, before, person)
+        theirs = sa.select(contacts.c.person).where(contacts.c.subject == consents.c.subject).scalar_subquery()
+        pending = consents.update().where(consents.c.person.is_(None), among(consents.c.subject, "subjects"))
+        await connection.execute(pending.values(person=theirs), {"subjects": sorted(written)})
+
+    def _contact(self, change: Change, keys: Mapping[str, DataKey], now: float) -> dict[str, Any]:
+        data, subject = change.data, self._subject(change)
+        if not isinstance(data, ContactUpdated):
+            raise TypeError(type(data).__name__)
         number = parse_number(data.phone)
         card = data.model_dump(
             mode="json", include={"phone", "first_name", "last_name", "locale", "zone", "attributes"}
         )
-        row = {
+        return {
             "subject": subject,
-            "person": person,
+            "person": self._person(data.phone),
             "country": number.country if isinstance(number, Number) else None,
-            "version": change.at,
-            "sealed": key.seal(orjson.dumps(card)),
+            "version": _not_ahead(change, now),
+            "sealed": keys[subject].seal(orjson.dumps(card)),
         }
-        before = await number_of(connection, subject)
-        if await self._replace(connection, row):
-            if before is not None and before != person:
-                await carry_objections(connection, subject, before, person)
-            pending = consents.update().where(consents.c.subject == subject, consents.c.person.is_(None))
-            await connection.execute(pending.values(person=person))
-
-    async def _key(self, connection: AsyncConnection, subject: str) -> DataKey:
-        """Return the subject's key; made again if an event of this very batch destroyed it."""
-        known = await self._people.read(connection, {subject})
-        if subject not in known:
-            await self._people.create_keys(connection, {subject})
-            known = await self._people.read(connection, {subject})
-        key = known[subject].key
-        if key is None:
-            raise RuntimeError("a row of person_keys has a key")
-        return key
 
     async def _erase(self, connection: AsyncConnection, data: ContactErased, change: Change) -> None:
-        subject, record = self._subject(data), change.record
+        subject, record = self._subject(change), change.record
+        if await was_erased(connection, subject, change.source, change.event_id):
+            return
         persons = {self._person(data.phone)} if data.phone else set()
-        persons |= {person} if (person := await number_of(connection, subject)) else set()
+        persons |= set((await numbers_of(connection, {subject})).values())
         row = {"subject": subject, "person": None, "country": None, "version": change.at, "sealed": None}
-        if await self._replace(connection, row):
-            its = Erasure(change.at, change.event_id, record.topic, record.partition, record.offset)
+        if await replace(connection, [row]):
+            its = Erasure(change.at, change.source, change.event_id, *record.place)
             await erase(connection, subject, persons, its)
 
-    async def _replace(self, connection: AsyncConnection, row: dict[str, Any]) -> bool:
-        """Write a contact unless a newer one stands; return whether it was written."""
-        insert = inserting(self._database.is_postgresql)
-        statement = insert(contacts).values(**row)
-        # An erasure wins a tie over a contact that is there; over itself it changes nothing.
-        tie = sa.and_(
-            sa.literal(row["sealed"] is None),
-            contacts.c.version == statement.excluded.version,
-            contacts.c.sealed.is_not(None),
-        )
-        newer = statement.on_conflict_do_update(
-            index_elements=["subject"],
-            set_={name: statement.excluded[name] for name in row if name != "subject"},
-            where=(contacts.c.version < statement.excluded.version) | tie,
-        )
-        return bool((await connection.execute(newer)).rowcount)
-
     async def _consent(
-        self, connection: AsyncConnection, data: ConsentGranted | ConsentRevoked, change: Change
+        self,
+        connection: AsyncConnection,
+        changes: Sequence[Change],
+        keys: Mapping[str, DataKey],
+        numbers: Mapping[str, str],
+        now: float,
     ) -> None:
-        subject = self._subject(data)
-        key = await self._key(connection, subject)
-        record = change.record
+        if not changes:
+            return
+        before = await acts_by_place(connection, {self._subject(change) for change in changes})
+        rows = [row for change in changes for row in self._acts(change, keys, numbers, now)]
+        new = [row for row in rows if place_of(row) not in before]
+        if new:
+            insert = inserting(self._database.is_postgresql)
+            await connection.execute(insert(consents).values(recorded_at=db_now()).on_conflict_do_nothing(), new)
+
+    def _acts(
+        self, change: Change, keys: Mapping[str, DataKey], numbers: Mapping[str, str], now: float
+    ) -> list[dict[str, Any]]:
+        data, subject, record, at = change.data, self._subject(change), change.record, change.at
+        if not isinstance(data, ConsentGranted | ConsentRevoked):
+            raise TypeError(type(data).__name__)
+        if isinstance(data, ConsentGranted):
+            at = _not_ahead(change, now)
         row = {
             "subject": subject,
-            "person": await self._person_of(connection, data, subject),
-            "at": change.at,
+            "person": self._person(data.recipient.phone) if data.recipient.phone else numbers.get(subject),
+            "at": at,
             "channel": data.channel,
             "wording_version": data.wording_version if isinstance(data, ConsentGranted) else None,
+            "source": change.source,
             "event_id": change.event_id,
+            "content": self._pepper.name("act", change.content),
             "topic": record.topic,
             "partition": record.partition,
             "offset": record.offset,
-            "sealed": key.seal(record.value or b""),
+            "sealed": keys[subject].seal(proof_of(record)),
         }
-        insert = inserting(self._database.is_postgresql)
-        statement = insert(consents).values(recorded_at=db_now()).on_conflict_do_nothing()
-        await connection.execute(
-            statement, [{**row, "act": act.value, "purpose": purpose} for act, purpose in _acts(data)]
-        )
+        return [{**row, "act": act.value, "purpose": purpose} for act, purpose in _kinds(data)]
 
-    async def _person_of(
-        self, connection: AsyncConnection, data: ConsentGranted | ConsentRevoked, subject: str
-    ) -> str | None:
-        if data.recipient.phone:
-            return self._person(data.recipient.phone)
-        return await number_of(connection, subject)
+
+def _waves(changes: Sequence[Change], subject_of: Callable[[Change], str]) -> Iterator[list[Change]]:
+    """Yield *changes* in order, nobody twice in one wave; who is forgotten is a wave alone, as others' keys may end."""
+    wave, subjects = list[Change](), set[str]()
+    for change in changes:
+        alone = isinstance(change.data, ContactErased)
+        if wave and (alone or subject_of(change) in subjects):
+            yield wave
+            wave, subjects = [], set()
+        wave.append(change)
+        subjects.add(subject_of(change))
+        if alone:
+            yield wave
+            wave, subjects = [], set()
+    if wave:
+        yield wave
+
+
+def _not_ahead(change: Change, now: float) -> float:
+    """Return when somebody said yes, or who they are, *now* at the latest: later, it would overrule a no to come."""
+    if change.at > now:
+        metrics.child(metrics.EVENT_TIMES, TimeDoubt.PROJECTED_AHEAD).inc()
+        log.warning("projection.time_ahead", ahead_s=round(change.at - now, 1), **change.record.place._asdict())
+    return min(change.at, now)
 
 
 def _phone(data: ControlData) -> str | None:
     return data.recipient.phone if isinstance(data, ConsentGranted | ConsentRevoked) else data.phone
 
 
-def _acts(data: ConsentGranted | ConsentRevoked) -> list[tuple[Act, str]]:
+def _kinds(data: ConsentGranted | ConsentRevoked) -> list[tuple[Act, str]]:
     if isinstance(data, ConsentGranted):
         return [(Act.GRANTED, purpose) for purpose in data.purposes]
     if data.block:

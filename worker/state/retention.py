@@ -89,7 +89,7 @@ class Retention:
             now = await connection.scalar(sa.select(db_now())) or 0.0
             emptied = contacts.update().where(contacts.c.subject == prospect.subject)
             await connection.execute(emptied.values(person=None, country=None, sealed=None, version=now))
-            its = Erasure(now, f"retention:{run}", f"retention:{prospect.subject}", 0, int(now * 1000))
+            its = Erasure(now, "retention", f"retention:{run}", f"retention:{prospect.subject}", 0, int(now * 1000))
             await erase(connection, prospect.subject, {prospect.person} if prospect.person else set(), its)
         return True
 

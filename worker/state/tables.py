@@ -57,13 +57,26 @@ consents = sa.Table(
     sa.Column("at", sa.Double, nullable=False, comment="the event's own time"),
     sa.Column("channel", sa.String(20)),
     sa.Column("wording_version", sa.String(60)),
+    sa.Column("source", sa.String(512), comment="of the event; none in rows of versions before 0015"),
     sa.Column("event_id", sa.String(512), nullable=False),
+    sa.Column("content", sa.String(80), comment="keyed hash: another event with the same id is another act"),
     sa.Column("topic", sa.String(249), nullable=False),
     sa.Column("partition", sa.Integer, nullable=False),
     sa.Column("offset", sa.BigInteger, nullable=False),
-    sa.Column("sealed", sa.LargeBinary, nullable=False, comment="the record itself, as proof"),
+    sa.Column("sealed", sa.LargeBinary, nullable=False, comment="the record itself, with its headers, as proof"),
     sa.Column("recorded_at", sa.Double, nullable=False),
-    sa.UniqueConstraint("topic", "partition", "offset", "purpose", "act", name="consents_record"),
+    # An act is named by who did what, never by a place in a log: a topic that is made again has other records there.
+    sa.Index(
+        "consents_act",
+        "subject",
+        "source",
+        "event_id",
+        "act",
+        "purpose",
+        "content",
+        unique=True,
+        **_only("source IS NOT NULL"),
+    ),
     sa.Index("consents_person", "person", "act", "purpose", "at"),
     sa.Index("consents_erasure", "recorded_at", **_only("channel = 'erasure'")),
 )
@@ -186,6 +199,7 @@ skips = sa.Table(
     sa.Column("asked_by", sa.String(100), nullable=False),
     sa.Column("at", sa.Double, nullable=False),
     sa.Column("done_at", sa.Double),
+    sa.Column("record_ms", sa.BigInteger, comment="the record's time: a topic made again has another record there"),
 )
 
 # Dead letters that somebody put back or closed; they are shown no more.

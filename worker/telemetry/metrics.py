@@ -20,6 +20,12 @@ RECORDS = counter(
     ["intake", "became"],
     worry="`dead_lettered` grows, or all is `unrouted` after a deploy.",
 )
+EVENT_TIMES = counter(
+    "sms_event_times_not_used_total",
+    "Events whose own time, or whose record's, was not taken as it stands.",
+    ["why"],
+    worry="It grows: an emitter's clock or unit is wrong.",
+)
 RECORDS_READ = counter(
     "sms_records_read_total", "Records read from input topics; the sum of sms_records_total.", ["intake"]
 )
