@@ -1,16 +1,18 @@
 """What every contract shares."""
 
 import re
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import Annotated
 
 from pydantic import (
     AfterValidator,
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
     StringConstraints,
     ValidationError,
+    ValidationInfo,
     ValidatorFunctionWrapHandler,
     WrapValidator,
 )
@@ -55,6 +57,48 @@ def _date_time(value: object, read: ValidatorFunctionWrapHandler) -> datetime:
 
 
 Time = Annotated[datetime, WrapValidator(_date_time), AfterValidator(_with_zone)]
+
+
+def _written_day(value: object) -> object:
+    if isinstance(value, date) or (isinstance(value, str) and _DAY.match(value)):
+        return value
+    raise ValueError("is no ISO 8601 date: write 2026-12-20")
+
+
+_DAY = re.compile(r"\d{4}-\d{2}-\d{2}")
+Day = Annotated[date, BeforeValidator(_written_day)]
+
+
+def leave_out(info: ValidationInfo, field: str | None = None) -> None:
+    """Note for whoever reads an event that one of its optional values is unusable: in the validation's context, a list."""
+    if isinstance(info.context, list):
+        info.context.append(field or info.field_name)
+
+
+def _usable_locale(value: object, info: ValidationInfo) -> object:
+    """Return a language tag without its extensions (`fr-FR-u-fw-mon`, `fr_FR.UTF-8`); an unusable one is none."""
+    if value is None:
+        return None
+    tag = _TAG.match(value) if isinstance(value, str) else None
+    if tag is None or len(tag[1]) > MAX_LOCALE:
+        leave_out(info)
+        return None
+    return tag[1]
+
+
+def _usable_zone(value: object, info: ValidationInfo) -> object:
+    """Return a zone; what no name of one can be is none. Whether there is such a zone, the worker looks up."""
+    if value is None or (isinstance(value, str) and len(value) <= MAX_ZONE):
+        return value
+    leave_out(info)
+    return None
+
+
+MAX_LOCALE, MAX_ZONE = 35, 64
+_TAG = re.compile(r"\s*([A-Za-z]{2,3}(?:[-_][A-Za-z0-9]{2,8})*)(?=[-_][A-Za-z0-9][-_]|[.@]|\s*$)")
+_Tag = Annotated[str, Field(max_length=MAX_LOCALE, pattern=r"^[A-Za-z]{2,3}([-_][A-Za-z0-9]{2,8})*$")]
+Locale = Annotated[_Tag | None, BeforeValidator(_usable_locale)]
+Zone = Annotated[Annotated[str, Field(max_length=MAX_ZONE)] | None, BeforeValidator(_usable_zone)]
 # Another team's name for something: blanks around it are part of it.
 Opaque = StringConstraints(strip_whitespace=False)
 NO_CONTROL_CHARACTERS = r"^[^\x00-\x1f\x7f-\x9f]+$"

@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, tzinfo
+from datetime import time as time_of_day
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
@@ -26,6 +27,19 @@ def parse_duration(value: object) -> object:
     return timedelta(**{UNITS[found[2]]: int(found[1])}) if found else value
 
 
+def _with_unit(value: object) -> object:
+    """Refuse a bare number, which pydantic would take for seconds."""
+    if isinstance(value, int | float):
+        raise ValueError(f"a number without a unit; write {value:g}m, {value:g}h or {value:g}d")  # noqa: TRY004  pydantic's
+    return parse_duration(value)
+
+
+def _time_of_day(value: object) -> object:
+    if isinstance(value, int | float):
+        raise ValueError(f"no time of day; write {int(value) if 0 <= value < 24 else 9:02}:00")  # noqa: TRY004  pydantic's
+    return value
+
+
 def parse_moment(written: str, zone: tzinfo = UTC) -> datetime:
     """
     Return `2h` as two hours ago, or an ISO 8601 time, of *zone* where it says none.
@@ -41,7 +55,8 @@ def parse_moment(written: str, zone: tzinfo = UTC) -> datetime:
     return time if time.tzinfo else time.replace(tzinfo=zone)
 
 
-Duration = Annotated[timedelta, BeforeValidator(parse_duration), Field(gt=timedelta(0), le=LONGEST)]
+TimeOfDay = Annotated[time_of_day, BeforeValidator(_time_of_day)]
+Duration = Annotated[timedelta, BeforeValidator(_with_unit), Field(gt=timedelta(0), le=LONGEST)]
 
 
 class Config(BaseModel):
@@ -62,7 +77,7 @@ class YamlFile:
         node, line = self.content, 1
         for step in place:
             if isinstance(node, CommentedMap) and step in node:
-                line = node.lc.key(step)[0] + 1
+                line = _line_of_key(node, step) or line
             elif isinstance(node, CommentedSeq) and isinstance(step, int) and step < len(node):
                 line = node.lc.item(step)[0] + 1
             else:
@@ -85,6 +100,13 @@ class YamlFile:
             return model.model_validate(plain(self.content))
         except ValidationError as error:
             raise ConfigurationError([self.problem(place, message) for place, message in explain(error)]) from error
+
+
+def _line_of_key(node: CommentedMap, key: object) -> int | None:
+    """Return the line of *key*, which may have come in under a merge key (`<<`); None if it stands nowhere."""
+    if key in (node.lc.data or {}):
+        return int(node.lc.key(key)[0]) + 1
+    return next((line for one in node.merge if key in one and (line := _line_of_key(one, key))), None)
 
 
 def load_yaml(path: Path) -> YamlFile:

@@ -20,6 +20,7 @@ from worker.people import Contact
 from worker.policy.hours import zone_for
 from worker.policy.number import Number, parse_number
 from worker.records import Outgoing, Record
+from worker.routing.conditions import recipients_in
 from worker.routing.decoding import Event, first_error
 from worker.routing.table import Route
 from worker.routing.timing import names_of
@@ -81,9 +82,9 @@ def name_id(name: str) -> str:
 
 def sealed_data(event: Event) -> dict[str, Any]:
     """Return the event's payload without its recipients: a message must not carry the other ninety-nine."""
-    return (
-        event.data.model_dump(mode="json", exclude={"recipient", "recipients", "gift_recipient"}) if event.data else {}
-    )
+    if event.data is None:
+        return {}
+    return event.data.model_dump(mode="json", exclude=set(recipients_in(type(event.data))))
 
 
 def about_of(data: EventData | None, pepper: Pepper) -> str | None:
@@ -146,7 +147,7 @@ def make_message(
     """
     recipient, typed = addressee.recipient, event.data
     phone, zone = (contact.phone, contact.zone) if contact else (None, None)
-    lives_in = zone_for(recipient.phone or phone, recipient.zone or zone)
+    lives_in = zone_for(recipient.phone or phone, recipient.zone, zone)
     not_before = route.not_before(event.time, typed, lives_in) if typed else None
     body = orjson.dumps(
         {"phone": recipient.phone, "locale": recipient.locale, "zone": recipient.zone, "data": data},

@@ -4,7 +4,7 @@ from typing import ClassVar, Self
 
 from pydantic import Field, model_validator
 
-from schemas.contract import Contract, Reference
+from schemas.contract import Contract, Locale, Reference, Zone
 
 
 class Recipient(Contract):
@@ -20,8 +20,8 @@ class Recipient(Contract):
 
     contact_id: Reference | None = None
     phone: str | None = Field(default=None, min_length=3, max_length=32)
-    locale: str | None = Field(default=None, max_length=35, pattern=r"^[A-Za-z]{2,3}([-_][A-Za-z0-9]{2,8})*$")
-    zone: str | None = Field(default=None, max_length=64)
+    locale: Locale = None
+    zone: Zone = None
 
     @model_validator(mode="after")
     def _names_somebody(self) -> Self:

@@ -1,10 +1,11 @@
 """Contacts: who a contact id is. Read from a control topic and projected; nothing is texted."""
 
-from typing import Annotated, ClassVar
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field, TypeAdapter, ValidationError, ValidationInfo
 
-from schemas.contract import Reference
+from schemas.contract import Locale, Reference, Zone, leave_out
 from schemas.events.base import EventData, Recipient
 
 AttributeValue = (
@@ -14,6 +15,32 @@ AttributeValue = (
     | Annotated[str, Field(max_length=200)]
     | Annotated[tuple[Annotated[str, Field(max_length=200)], ...], Field(max_length=100)]
 )
+
+
+MOST_ATTRIBUTES = 100
+_ATTRIBUTE: TypeAdapter[Any] = TypeAdapter(AttributeValue)
+
+
+def _usable_attributes(value: object, info: ValidationInfo) -> object:
+    """Leave out what no condition can ask for; null says that the contact lacks it."""
+    if value is None:
+        return {}
+    if not isinstance(value, Mapping):
+        return value
+    usable: dict[Any, Any] = {}
+    for name, its in value.items():
+        if its is None:
+            continue
+        try:
+            _ATTRIBUTE.validate_python(its)
+        except ValidationError:
+            leave_out(info)
+            continue
+        if len(usable) == MOST_ATTRIBUTES:
+            leave_out(info)
+            continue
+        usable[name] = its
+    return usable
 
 
 class _Contact(EventData):
@@ -38,9 +65,11 @@ class ContactUpdated(_Contact):
     phone: str = Field(min_length=3, max_length=32)
     first_name: str | None = Field(default=None, max_length=50)
     last_name: str | None = Field(default=None, max_length=50)
-    locale: str | None = Field(default=None, max_length=35, pattern=r"^[A-Za-z]{2,3}([-_][A-Za-z0-9]{2,8})*$")
-    zone: str | None = Field(default=None, max_length=64)
-    attributes: dict[str, AttributeValue] = Field(default_factory=dict, max_length=100)
+    locale: Locale = None
+    zone: Zone = None
+    attributes: Annotated[dict[str, AttributeValue], BeforeValidator(_usable_attributes)] = Field(
+        default_factory=dict, max_length=MOST_ATTRIBUTES
+    )
 
 
 class ContactErased(_Contact):

@@ -1,11 +1,10 @@
 """Orders, from confirmation to refund."""
 
-from datetime import date
 from typing import ClassVar
 
 from pydantic import Field
 
-from schemas.contract import Money, Reference, ShortText, Url
+from schemas.contract import Day, Money, Reference, ShortText, Url
 from schemas.events.base import ForOne, Recipient
 
 
@@ -65,4 +64,4 @@ class OrderRefunded(_Order):
     event_type: ClassVar[str] = "order.refunded"
 
     refund: Money
-    expected_on: date | None = None
+    expected_on: Day | None = None

@@ -1,11 +1,10 @@
 """Promotions."""
 
-from datetime import date
 from typing import Annotated, ClassVar
 
 from pydantic import Field
 
-from schemas.contract import Reference, ShortText, Url
+from schemas.contract import Day, Reference, ShortText, Url
 from schemas.events.base import ForMany
 
 
@@ -18,7 +17,7 @@ class PromotionAnnounced(ForMany):
     title: Annotated[str, Field(min_length=1, max_length=40)] = Field(description="What is on offer: running shoes.")
     discount_percent: int = Field(ge=1, le=90)
     code: str = Field(pattern=r"^[A-Z0-9]{3,12}$")
-    ends_on: date
+    ends_on: Day
     url: Url
     interest: ShortText | None = Field(default=None, description="Only for people with this interest: running.")
     city: ShortText | None = Field(default=None, description="Only for people of this town.")

@@ -1,5 +1,6 @@
 """The command line as its users type it."""
 
+import io
 import json
 import shutil
 from pathlib import Path
@@ -208,3 +209,52 @@ def test_a_list_in_another_encoding_is_told_and_formulas_are_defused(tmp_path) -
     with pytest.raises(typer.BadParameter, match="is not UTF-8"):
         list(read_csv(file, ("phone", "reason")))
     assert plain_cells(["=1+1", "@x", "plain", 3, None]) == ["'=1+1", "'@x", "plain", 3, None]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        pytest.param(
+            'phone,reason\n"+33612345678,stop\n+33612345679,stop\n', ":2: a quote", id="a quote that never closes"
+        ),
+        pytest.param("phone,phone\n1,2\n", "'phone' stands twice", id="a column twice"),
+        pytest.param("phone,reason\n1," + "x" * 140_000 + "\n", ":2: a cell is longer", id="a huge cell"),
+    ],
+)
+def test_a_list_that_cannot_be_read_whole_is_not_read_at_all(tmp_path, text: str, message: str) -> None:
+    file = tmp_path / "list.csv"
+    file.write_text(text)
+
+    with pytest.raises(typer.BadParameter, match=message):
+        list(read_csv(file, ("phone",), ("reason",)))
+
+
+def test_a_line_with_more_cells_than_the_header_is_left_out_with_both_counts(tmp_path) -> None:
+    file = tmp_path / "list.csv"
+    file.write_text('phone,wording\n+33612345678,Oui, merci\n+33612345679,"Oui,\nmerci"\n')
+
+    bad, good = read_csv(file, ("phone", "wording"))
+
+    assert bad.wrong.endswith(":2: has 3 cells, and the header 2; put a cell that holds ',' in quotes")
+    assert (good.line, good.wrong, good.fields["wording"]) == (3, None, "Oui,\nmerci")
+
+
+@pytest.mark.parametrize("by_name", [True, False])
+def test_a_byte_order_mark_is_no_part_of_the_first_column(tmp_path, monkeypatch, by_name: bool) -> None:
+    content = "\ufeffphone;reason\n+33612345678;stop\n".encode()
+    (tmp_path / "list.csv").write_bytes(content)
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(content), encoding="latin-1"))
+
+    (row,) = read_csv(tmp_path / "list.csv" if by_name else Path("-"), ("phone",), ("reason",))
+
+    assert row.fields == {"phone": "+33612345678", "reason": "stop"}
+
+
+def test_explain_looks_into_a_contact_s_lists(tmp_path) -> None:
+    card = tmp_path / "contact.json"
+    its = builders.data("contact.updated", attributes={"orders_90d": 1, "interests": ["running"]})
+    card.write_text(json.dumps(its))
+
+    told = explained(fresh("promotion.announced", interest="running"), "--contact", card, "--consent", "offers")
+
+    assert [one["route"] for one in told["messages"]] == ["promotion-interest"]

@@ -173,3 +173,30 @@ def test_dates_and_money_are_written_by_the_habits_of_the_recipient(wanted, day,
 
     assert day in body
     assert money is None or money in body
+
+
+@pytest.mark.parametrize(
+    "source", ["BOUTIQUE | Commande {{ order }}", "{{ order | trim }} | {{ '|' }}", "{# a | b #}{{ order }}"]
+)
+def test_a_bar_outside_of_a_block_is_text(source: str) -> None:
+    assert compile_text(source).variables == {"order"}
+
+
+def test_an_unknown_filter_is_still_refused() -> None:
+    with pytest.raises(ValueError, match="unknown filter 'foo'"):
+        compile_text("{{ order | foo }} a | b")
+
+
+def test_a_text_goes_without_the_emoji_that_would_make_it_too_long() -> None:
+    template = CONFIGURATION.templates.by_id["account_alert"]
+    its = builders.data("account.alert", kind="new_login", device="iPhone de Zoé 🐶")
+    scope = {"data": its, "contact": {"first_name": ""}, "event": {}}
+
+    bodies = []
+    for locale in template.text:
+        text = compose(template, values_of(template, scope), locale=locale, zone="Europe/Paris", stop=STOP)
+        bodies.append(text.body)
+        assert text.segmentation.segments == 1
+
+    assert all("iPhone de Zoé" in body for body in bodies)
+    assert not all("🐶" in body for body in bodies)  # where it fits in one segment it stays

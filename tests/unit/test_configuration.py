@@ -103,6 +103,22 @@ def test_the_shipped_configuration_has_no_problem_and_no_warning() -> None:
                      "intakes.control.topics[0].start", "found 'begin'", id="unknown start"),
         pytest.param("worker.yaml", "mode: simulate", "mode: real",
                      "delivery.mode", "found 'real'", id="unknown delivery mode"),
+        pytest.param("routes.yaml", "event: order.delivered, ", "event: order.delivered, when: 'data.recipient.locale == \"fr\"', ",
+                     "routes[4].when", "undeclared reference to 'data.recipient.locale'", id="a condition on the recipient"),
+        pytest.param("routes.yaml", "event: order.refunded, ", "event: order.refunded, when: 'has(data.refund.amount)', ",
+                     "routes[6].when", "column 1: has() is for contact.attributes", id="has of a field"),
+        pytest.param("routes.yaml", "event: order.refunded, ", "event: order.refunded, when: 'data.refund.amount * 2 >= 20', ",
+                     "routes[6].when", "write numbers as 2.0", id="a fraction times a whole number"),
+        pytest.param("routes.yaml", "event: order.refunded, ", "event: order.refunded, when: 'data.order_id > 3', ",
+                     "routes[6].when", "no matching overload", id="a text compared with a number"),
+        pytest.param("templates/order_delivered.yaml", "data.place", "data.recipient.locale",
+                     "variables.place", "", id="a template that reads the recipient"),
+        pytest.param("routes.yaml", "template: cart_reminder\n    delay: 45m", "template: cart_reminder\n    delay: 45",
+                     "routes[14].delay", "write 45m", id="a delay without a unit"),
+        pytest.param("policy.yaml", 'opens: "08:00"', "opens: 8",
+                     "hours.default.opens", "write 08:00", id="an hour without minutes"),
+        pytest.param("templates/order_shipped.yaml", "time_to_live: PT48H", "time_to_live: 48",
+                     "time_to_live", "write 48m, 48h or 48d", id="a time to live without a unit"),
         pytest.param("worker.yaml", "order.cancelled, ", "order.canceled, ",
                      "intakes.normal.topics[0].events", "did you mean 'order.cancelled'?", id="unknown type in a topic"),
     ],
@@ -189,3 +205,15 @@ def test_a_sender_may_have_another_name_in_another_country(tmp_path) -> None:
     account = load_configuration(config).accounts.accounts["octopush-marketing"]
 
     assert account.senders == {"BE": "BOUTIQUEBE"}
+
+
+def test_a_mistake_under_a_merged_key_has_its_line(folder: Path) -> None:
+    file = folder / "templates" / "order_shipped.yaml"
+    text = file.read_text()
+    merged = "<<: {category: transactional, lane: transactional, sender: BOUTIQUE!, time_to_live: PT48H}\n"
+    kept = [
+        line for line in text.splitlines() if line.split(":")[0] not in ("category", "lane", "sender", "time_to_live")
+    ]
+    file.write_text(merged + "\n".join(kept) + "\n")
+
+    assert any("order_shipped.yaml:1: sender: " in problem for problem in problems(folder))

@@ -16,6 +16,7 @@ from worker.errors import DeadLetterReason
 from worker.policy.event_times import TimeDoubt
 from worker.routing.decoding import BadEvent, decode
 from worker.settings import JsonPointers, TopicSettings
+from worker.telemetry import metrics
 
 TOPIC = TopicSettings(name="orders.events", start="earliest", events=("order.shipped",))
 POINTERS = JsonPointers(
@@ -339,3 +340,55 @@ def test_a_time_in_data_is_an_iso_date_time_and_nothing_else(told) -> None:
     error = refused(record(**structured("appointment.booked", its)))
 
     assert (error.code, error.field) == ("bad_data", "data.starts_at")
+
+
+@pytest.mark.parametrize(
+    ("locale", "read", "left_out"),
+    [
+        pytest.param("", None, 1, id="empty"),
+        pytest.param("fr-FR-u-fw-mon", "fr-FR", 0, id="an extension"),
+        pytest.param("fr_FR.UTF-8", "fr_FR", 0, id="as POSIX has it"),
+        pytest.param("fr-FR,fr;q=0.9", None, 1, id="a browser's list"),
+        pytest.param("français", None, 1, id="a word"),
+        pytest.param(12, None, 1, id="a number"),
+        pytest.param(["fr"], None, 1, id="a list"),
+        pytest.param(None, None, 0, id="none"),
+    ],
+)
+def test_an_unusable_language_is_no_language_and_is_counted(locale, read, left_out: int) -> None:
+    counted = metrics.LEFT_OUT.labels("locale")._value.get()
+    its = data("otp.requested", {"phone": "+33612345678", "locale": locale})
+
+    event = decode(record(**binary("otp.requested", its)), TOPIC, NOW)
+
+    assert event.data.recipient.locale == read
+    assert metrics.LEFT_OUT.labels("locale")._value.get() - counted == left_out
+
+
+def test_one_recipient_s_language_loses_nobody_else() -> None:
+    its = data("promotion.announced")
+    its["recipients"] = [{"contact_id": "c-1", "locale": "?"}, {"contact_id": "c-2", "locale": "fr"}]
+
+    event = decode(record(**binary("promotion.announced", its)), TOPIC, NOW)
+
+    assert [one.locale for one in event.data.recipients] == [None, "fr"]
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [None, [1, 2], {"a": 1}, "x" * 201, ["y" * 201]],
+    ids=["null", "numbers", "an object", "long", "long in a list"],
+)
+def test_an_odd_attribute_is_left_out_and_the_contact_stays(odd) -> None:
+    its = data("contact.updated", attributes={"city": odd, "orders_90d": 3})
+
+    event = decode(record(**binary("contact.updated", its)), TOPIC, NOW)
+
+    assert event.data.attributes == {"orders_90d": 3}
+
+
+@pytest.mark.parametrize("told", [20261220, "20261220", 0])
+def test_a_day_in_data_is_an_iso_date_and_nothing_else(told) -> None:
+    error = refused(record(**structured("promotion.announced", data("promotion.announced", ends_on=told))))
+
+    assert (error.code, error.field) == ("bad_data", "data.ends_on")

@@ -22,6 +22,11 @@ from worker.errors import DeadLetterReason, PermanentError
         pytest.param("–—−‑", "----", id="dashes"),
         pytest.param("Привет 🎉", "Привет 🎉", id="other scripts and emoji stay"),
         pytest.param("a\tb", "a b", id="tab"),
+        pytest.param("Tabac\u200d du Port", "Tabac du Port", id="a lone joiner goes"),
+        pytest.param("Locker\u2122\ufe0f 12", "LockerTM 12", id="a variation selector goes, a sign is spelt"),
+        pytest.param("\uff22outique \U0001d401 \u2461", "Boutique B 2", id="letters and digits in fancy forms"),
+        pytest.param("B\u043eutique", "Boutique", id="a Cyrillic letter in a Latin word"),
+        pytest.param("a\u2061b\u2066c", "abc", id="other format characters"),
     ],
 )
 def test_transliterating_changes_only_what_gsm_lacks(text: str, expected: str) -> None:
@@ -54,3 +59,10 @@ def test_strict_replaces_punctuation() -> None:
 
 def test_allow_only_composes() -> None:
     assert normalise("Zoe\u0308 …", Charset.ALLOW) == "Zoë …"
+
+
+@given(st.text(alphabet="abc é", max_size=40), st.characters(categories=["Cf"]), st.integers(0, 40))
+def test_no_format_character_costs_anything(text: str, unseen: str, place: int) -> None:
+    its = text[:place] + unseen + text[place:]
+
+    assert segment(normalise(its, Charset.TRANSLITERATE)).encoding == "GSM-7"

@@ -76,10 +76,18 @@ def test_local_time_needs_a_day(tmp_path) -> None:
     [
         (None, None, "Europe/Paris"), ("+33612345678", None, "Europe/Paris"), ("+596696123456", None, "America/Martinique"),
         ("+33612345678", "Indian/Reunion", "Indian/Reunion"), ("nonsense", "Nowhere/Here", "Europe/Paris"),
+        ("+262692123456", None, "Indian/Reunion"), ("+262639691234", None, "Indian/Mayotte"),
+        ("+34612345678", None, "Europe/Madrid"), ("+351912345678", None, "Europe/Lisbon"),
+        ("+447400123456", None, "Europe/London"), ("+61412345678", None, "Australia/Sydney"),
+        ("+12015550123", None, "America/New_York"), ("+262692123456", "Nowhere/Here", "Indian/Reunion"),
     ],
 )  # fmt: skip
 def test_the_zone_is_the_persons_else_their_numbers(phone, explicit, zone) -> None:
     assert zone_for(phone, explicit).key == zone
+
+
+def test_a_zone_that_is_none_hides_nothing_that_was_said_elsewhere() -> None:
+    assert zone_for("+33612345678", "Nowhere/Here", "Indian/Reunion").key == "Indian/Reunion"
 
 
 @pytest.mark.parametrize(

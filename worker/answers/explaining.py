@@ -140,7 +140,7 @@ def _contact(data: ContactUpdated | None, pepper: Pepper) -> Contact | None:
         return None
     number = parse_number(data.phone)
     country = number.country if isinstance(number, Number) else None
-    fields = data.model_dump(include={"phone", "first_name", "last_name", "locale", "zone", "attributes"})
+    fields = data.model_dump(mode="json", include={"phone", "first_name", "last_name", "locale", "zone", "attributes"})
     return Contact(person=pepper.name("phone", data.phone), country=country, **fields)
 
 

@@ -21,7 +21,8 @@ MONTH = timedelta(days=30)
 
 def find(
     phone: Annotated[
-        str | None, typer.Option("--phone", help="- reads the number from standard input, so that no history keeps it.")
+        str | None,
+        typer.Option("--phone", help="`-` reads the number from standard input, so that no history keeps it."),
     ] = None,
     contact: Annotated[str | None, typer.Option(help="The contact id that events name.")] = None,
     event_id: Annotated[str | None, typer.Option(help="The domain event's id.")] = None,

@@ -53,7 +53,7 @@ def allow(
     scope: Annotated[str | None, typer.Argument(help="As `guard ls` names it: block:HASH, or spend.")] = None,
     country: Annotated[str | None, typer.Option(help="ISO 3166, as FR.")] = None,
     phone: Annotated[
-        str | None, typer.Option("--phone", help="- reads the number from standard input: it, and its neighbours.")
+        str | None, typer.Option("--phone", help="`-` reads the number from standard input: it, and its neighbours.")
     ] = None,
     lasting: Annotated[str, typer.Option("--for", help="How long: 30m, 24h, 7d.")] = "24h",
     config: ConfigOption = DEFAULT_CONFIG,

@@ -1,16 +1,18 @@
 """How commands are told whom they are about: numbers come from standard input or a file, never from the command line."""
 
 import csv
+import io
 import sys
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import Annotated, Any, NamedTuple, TypeVar
+from typing import Annotated, Any, NamedTuple, TextIO, TypeVar
 
 import typer
 
 from worker.auditing import auditing_the_end
 from worker.cli.printing import progress
+from worker.config_files import duplicates
 from worker.policy.number import Number, parse_number
 from worker.tools import Tools
 
@@ -21,16 +23,22 @@ PhoneOption = Annotated[
     str,
     typer.Option(
         "--phone",
-        help="- reads the number from standard input: on the command line it would stay in the shell's history.",
+        help="`-` reads the number from standard input: on the command line it would stay in the shell's history.",
     ),
 ]
 
 
 class Row(NamedTuple):
-    """A line of a CSV file, and which."""
+    """
+    A line of a CSV file, and which.
+
+    Attributes:
+        wrong: Why it cannot be read: its cells would be another column's.
+    """
 
     line: int
     fields: dict[str, str]
+    wrong: str | None = None
 
 
 def read_phone(given: str) -> Number:
@@ -55,21 +63,48 @@ def read_csv(path: Path, required: tuple[str, ...], optional: tuple[str, ...] = 
     Ends the command if the header lacks a column, or has one that is not known.
     """
     try:
-        file = sys.stdin if str(path) == "-" else path.open(encoding="utf-8-sig", newline="")
+        raw = sys.stdin.buffer if str(path) == "-" else path.open("rb")
     except OSError as error:
         raise typer.BadParameter(f"{path} cannot be read: {error.strerror}") from error
-    with closing(file), _telling_the_encoding(path):
+    with closing(io.TextIOWrapper(raw, encoding="utf-8-sig", newline="")) as file, _telling_the_encoding(path):
+        yield from _rows(path, file, required, optional)
+
+
+def _rows(path: Path, file: TextIO, required: tuple[str, ...], optional: tuple[str, ...]) -> Iterator[Row]:
+    line = 1
+    try:
         sample = file.readline()
         delimiter = ";" if sample.count(";") > sample.count(",") else ","
-        header = [name.strip().lower() for name in next(csv.reader([sample], delimiter=delimiter), [])]
-        if missing := [name for name in required if name not in header]:
-            raise typer.BadParameter(f"{path}:1: no column {missing[0]!r}; found {', '.join(header) or 'nothing'}")
-        if unknown := [name for name in header if name not in (*required, *optional)]:
-            told = f"{path}:1: column {unknown[0]!r} is not known; there are {', '.join((*required, *optional))}"
-            raise typer.BadParameter(told)
-        reader = csv.DictReader(file, header, delimiter=delimiter)
-        for fields in reader:
-            yield Row(reader.line_num + 1, {name: (fields.get(name) or "").strip() for name in header})
+        header = [name.strip().lower() for name in next(csv.reader([sample], delimiter=delimiter, strict=True), [])]
+        _check_header(path, header, required, optional)
+        reader = csv.reader(file, delimiter=delimiter, strict=True)
+        for cells in reader:
+            began, line = line + 1, reader.line_num + 1
+            if not cells:
+                continue
+            message = (
+                f"has {len(cells)} cells, and the header {len(header)}; put a cell that holds {delimiter!r} in quotes"
+            )
+            wrong = f"{path}:{began}: {message}" if len(cells) > len(header) else None
+            yield Row(began, dict.fromkeys(header, "") | dict(zip(header, map(str.strip, cells), strict=False)), wrong)
+    except csv.Error as error:
+        too_long = "field larger than field limit" in str(error)
+        what = (
+            "a cell is longer than 131072 characters"
+            if too_long
+            else "a quote opens in the wrong place, or is never closed"
+        )
+        raise typer.BadParameter(f"{path}:{line + 1}: {what}; nothing was taken over") from error
+
+
+def _check_header(path: Path, header: list[str], required: tuple[str, ...], optional: tuple[str, ...]) -> None:
+    if twice := duplicates(header):
+        raise typer.BadParameter(f"{path}:1: column {min(twice)!r} stands twice")
+    if missing := [name for name in required if name not in header]:
+        raise typer.BadParameter(f"{path}:1: no column {missing[0]!r}; found {', '.join(header) or 'nothing'}")
+    if unknown := [name for name in header if name not in (*required, *optional)]:
+        message = f"{path}:1: column {unknown[0]!r} is not known; there are {', '.join((*required, *optional))}"
+        raise typer.BadParameter(message)
 
 
 @contextmanager
@@ -118,7 +153,7 @@ async def take_over(
             tools.topics, tools.sink, action, lambda: {"numbers": taken, "left_out": len(bad), **told}
         ):
             for start in range(0, len(rows), PIECE):
-                piece = [read(row) for row in rows[start : start + PIECE]]
+                piece = [row.wrong or read(row) for row in rows[start : start + PIECE]]
                 bad += [one for one in piece if isinstance(one, str)]
                 good = [one for one in piece if not isinstance(one, str)]
                 if good:

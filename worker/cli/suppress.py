@@ -121,13 +121,15 @@ async def _import(config: Path, file: Path, reason: SuppressedFor, scope: Scope)
     async with open_tools(config, in_need=True) as tools:
 
         def read(row: Row) -> SuppressionRow | str:
-            return _read(row, file, reason, scope, tools.pepper)
+            return _read(row, file, reason, scope, tools.pepper, tools.clock.now())
 
         add = Suppressing(tools.database).add
         return await take_over(tools, rows, "suppress.import", read, add, reason=reason, scope=scope)
 
 
-def _read(row: Row, file: Path, reason: SuppressedFor, scope: Scope, pepper: Pepper) -> SuppressionRow | str:
+def _read(
+    row: Row, file: Path, reason: SuppressedFor, scope: Scope, pepper: Pepper, now: datetime
+) -> SuppressionRow | str:
     """Return a line as a suppression, or what is wrong with it; never the number."""
     place, number = f"{file}:{row.line}", parse_number(row.fields["phone"])
     if not isinstance(number, Number):
@@ -142,6 +144,9 @@ def _read(row: Row, file: Path, reason: SuppressedFor, scope: Scope, pepper: Pep
         return f"{place}: wants at in ISO 8601, reason one of {reasons}, scope one of {scopes}"
     if at is not None:
         at = at if at.tzinfo else at.replace(tzinfo=UTC)
+        if at > now:  # it is obeyed, but must not overrule what its person agrees to from now on
+            typer.echo(f"{place}: at: is in the future; taken over as said now", err=True)
+            at = now
     return SuppressionRow(person_of(number.e164, pepper), its_scope, its_reason, at.timestamp() if at else None)
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from schemas.messages import Category
 from worker.content.advertising import find_advertising
-from worker.content.normalising import normalise
+from worker.content.normalising import cheaper, normalise
 from worker.content.rendering import compile_text, formatting_locale, render
 from worker.content.segments import Segmentation, segment
 from worker.content.templates import Template
@@ -95,16 +95,26 @@ def compose(
     return text
 
 
-def _fitted(template: Template, write: Callable[[Mapping[str, Any]], Text], variables: Mapping[str, Any]) -> Text:
-    """Return the text, with the variable that may be shortened cut as far as it must be."""
-    text, name = write(variables), template.shortened or ""
-    if text.segmentation.segments <= template.max_segments or template.on_too_long == "allow":
-        return text
+def _shortened(
+    template: Template, write: Callable[[Mapping[str, Any]], Text], variables: Mapping[str, Any]
+) -> Text | None:
+    name = template.shortened or ""
     value = variables.get(name)
     whole = value if isinstance(value, str) else ""
-    for length in range(len(whole) - 1, -1, -1):
-        shorter = write({**variables, name: whole[:length].rstrip()})
-        if shorter.segmentation.segments <= template.max_segments:
+    for length in range(len(whole), -1, -1):
+        text = write({**variables, name: whole[:length].rstrip()} if name in variables else variables)
+        if text.segmentation.segments <= template.max_segments:
+            return text
+    return None
+
+
+def _fitted(template: Template, write: Callable[[Mapping[str, Any]], Text], variables: Mapping[str, Any]) -> Text:
+    """Return the text; where it is too long, without what its values alone cost, and the variable that may be cut, cut."""
+    text = write(variables)
+    if text.segmentation.segments <= template.max_segments or template.on_too_long == "allow":
+        return text
+    for its in cheaper(variables, template.charset):
+        if (shorter := _shortened(template, write, its)) is not None:
             return shorter
     cut = text.segmentation
     message = f"{cut.segments} segments in {cut.encoding}; max_segments is {template.max_segments}"

@@ -4,6 +4,8 @@ import re
 import unicodedata
 from functools import cache
 
+from worker.content.normalising import JOINER, is_unseen
+
 
 def folded(text: str) -> str:
     """Return *text* as `fold` does, in less time, for who need not know where its characters were."""
@@ -36,7 +38,7 @@ def fold(text: str) -> tuple[str, list[int]]:
 _SPELT = re.compile(r"(?<![^\W_])[a-z](?:[ .*_-][a-z]){3,}(?![^\W_])")
 _ALIKE = {"’": "'", "‘": "'", "ʼ": "'", "`": "'", "´": "'", "–": "-", "—": "-", "−": "-", "‑": "-", "ß": "ss"}
 _ALIKE |= {"œ": "oe", "æ": "ae", "×": "x", "٪": "%"}
-_ALIKE |= dict.fromkeys("\u00ad\u200b\u200c\u200d\u2060\ufeff", "")
+_ALIKE |= {JOINER: ""}
 
 
 class _Table(dict[int, str]):
@@ -51,6 +53,8 @@ _TABLE = _Table()
 
 @cache
 def _plain(character: str) -> str:
+    if is_unseen(character):
+        return ""
     character = character.lower()
     if (alike := _ALIKE.get(character)) is not None:
         return alike

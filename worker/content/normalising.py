@@ -5,14 +5,16 @@ Keep a French text at one segment: replace what GSM-7 lacks, and only that.
 of scripts whose Latin form a reader of that text knows.
 """
 
+import re
 import unicodedata
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from enum import StrEnum
 from functools import lru_cache
+from typing import Any
 
 from anyascii import anyascii
 
-from worker.content.segments import is_gsm, not_gsm
+from worker.content.segments import EXTENSION, is_gsm, not_gsm
 from worker.errors import DeadLetterReason, PermanentError
 
 
@@ -27,10 +29,12 @@ class Charset(StrEnum):
 _SPACES = dict.fromkeys(
     "\t\u00a0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a\u202f\u205f\u3000", " "
 )
-_NOTHING = dict.fromkeys("\u00ad\u200b\u200c\u200e\u200f\u2060\ufeff", "")
+JOINER = "\u200d"  # between two emoji it makes them one
 # C0 and C1 controls, DEL among them; GSM-7 has line feed, carriage return and form feed.
 _CONTROLS = {chr(code): "" for code in (*range(0x20), *range(0x7F, 0xA0)) if chr(code) not in "\t\n\f\r"}
-_UNSEEN = _CONTROLS | _SPACES | _NOTHING
+_UNSEEN = _CONTROLS | _SPACES
+# What shows nothing, whatever category it has: fillers, the grapheme joiner, the blank Braille pattern.
+_BLANK = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u2800\u3164\uffa0\ufffc")
 _PUNCTUATION = _UNSEEN | {
     "’": "'", "‘": "'", "‚": "'", "ʼ": "'", "′": "'", "`": "'", "´": "'", "‹": "'", "›": "'",
     "“": '"', "”": '"', "„": '"', "«": '"', "»": '"', "″": '"',
@@ -48,8 +52,11 @@ def normalise(text: str, charset: Charset) -> str:
         PermanentError: `strict`, and a character is left that GSM-7 lacks.
     """
     text = unicodedata.normalize("NFC", text)
-    if charset is Charset.ALLOW:
+    if charset is Charset.ALLOW or not not_gsm(text):
         return text
+    text = _LONE_JOINER.sub("", text)
+    if charset is Charset.TRANSLITERATE:
+        text = _MIXED.sub(_as_latin, text)
     replace = _letter if charset is Charset.TRANSLITERATE else _mark
     plain = _replaced(text, replace)
     left = not_gsm(plain)
@@ -71,12 +78,73 @@ def _replaced(text: str, replace: Callable[[str], str]) -> str:
     return text
 
 
+@lru_cache(maxsize=4096)
+def is_unseen(character: str) -> bool:
+    """Return whether *character* shows nothing: format characters, variation selectors, fillers; not the joiner of emoji."""
+    if character in _BLANK or "\ufe00" <= character <= "\ufe0f" or "\U000e0000" <= character <= "\U000e0fff":
+        return True
+    return unicodedata.category(character) == "Cf" and character != JOINER
+
+
 def _kept(character: str) -> str:
-    return _UNSEEN.get(character, character)
+    return "" if is_unseen(character) else _UNSEEN.get(character, character)
 
 
 def _mark(character: str) -> str:
-    return _PUNCTUATION.get(character, character)
+    return "" if is_unseen(character) else _PUNCTUATION.get(character, character)
+
+
+def is_emoji(character: str) -> bool:
+    """Return whether *character* is a picture, or a part of one: skin tones, keycaps, joiners."""
+    return (
+        character in (JOINER, "\u20e3")
+        or is_unseen(character)
+        or (unicodedata.category(character) in ("So", "Sk", "Co", "Cn") and not is_gsm(_letter(character)[:1]))
+    )
+
+
+def cheaper(values: Mapping[str, Any], charset: Charset) -> Iterator[Mapping[str, Any]]:
+    """Yield *values* as they are, without their emoji, and with nothing that GSM-7 lacks, none longer than it was."""
+    yield values
+    if charset is Charset.TRANSLITERATE:
+        for rewrite in (_without_emoji, _plain):
+            yield {
+                name: rewrite(its) if isinstance(its, str) and "://" not in its else its for name, its in values.items()
+            }
+
+
+def _without_emoji(value: str) -> str:
+    return "".join(one for one in value if not is_emoji(one)).strip()
+
+
+def _plain(value: str) -> str:
+    latin = "".join(
+        one if is_gsm(one) else _letter(one) if is_gsm(_letter(one)[:1]) else anyascii(one)
+        for one in _without_emoji(value)
+    )
+    kept, room = "", len(value)
+    for one in filter(is_gsm, latin):
+        room -= 2 if one in EXTENSION else 1
+        if room < 0:
+            break
+        kept += one
+    return kept
+
+
+def _as_latin(word: re.Match[str]) -> str:
+    """Return a word of Latin letters with those of its letters in Latin that only look so."""
+    return word[0].translate(_LOOKS) if _LATIN.search(word[0]) else word[0]
+
+
+_LOOKS = str.maketrans(
+    "АВЕЅІЈКМНОРСТУХаеѕіјорсухԁԛԝһΑΒΕΖΗΙΚΜΝΟΡΤΥΧανορυ",
+    "ABESIJKMHOPCTYXaesijopcyxdqwhABEZHIKMNOPTYXavopu",
+)
+_MIXED = re.compile(r"[^\W\d_]+")
+_LATIN = re.compile(r"[A-Za-zÀ-ɏ]")
+_LONE_JOINER = re.compile(
+    f"(?<![\u2190-\u2bff\U0001f000-\U0001faff\ufe0f]){JOINER}|{JOINER}(?![\u2190-\u2bff\U0001f000-\U0001faff])"
+)
 
 
 def _is_western_sign(character: str) -> bool:
@@ -86,8 +154,14 @@ def _is_western_sign(character: str) -> bool:
 
 @lru_cache(maxsize=4096)
 def _letter(character: str) -> str:
+    if is_unseen(character) or "\u0300" <= character <= "\u036f":  # marks that no letter was composed with
+        return ""
     if (mark := _PUNCTUATION.get(character)) is not None:
         return mark
+    alike = "".join(one for one in unicodedata.normalize("NFKD", character) if not unicodedata.combining(one))
+    alike = alike.replace("\u2044", "/")
+    if alike != character and alike and all(is_gsm(one) and ord(one) < 0x80 for one in alike):
+        return alike  # 𝐁, Ｂ, ﬁ, ②, ⅓
     is_letter = "LATIN" in unicodedata.name(character, "") and unicodedata.category(character).startswith("L")
     if not is_letter and not _is_western_sign(character):
         return character

@@ -7,7 +7,7 @@ language.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date, datetime
 from functools import lru_cache
@@ -66,6 +66,8 @@ def _date(state: Any, value: str) -> str:
 
 @pass_state
 def _time(state: Any, value: str) -> str:
+    if len(value) <= len("2026-11-23"):
+        raise ValueError("a day has no hour")
     moment = datetime.fromisoformat(value).astimezone(_zone(state.lookup("_zone")))
     text: str = babel.dates.format_time(moment, "short", tzinfo=moment.tzinfo, locale=state.lookup("_locale"))
     return text
@@ -111,11 +113,20 @@ def compile_text(source: str) -> CompiledText:
         names = _ENVIRONMENT.undeclared_variables_in_str(source)
     except TemplateError as error:
         raise ValueError(f"line {error.line} of the text: {error.detail}") from error
-    if unknown := set(re.findall(r"\|\s*(\w+)", source)) - _FILTERS:
+    if unknown := set(_filters_in(source)) - _FILTERS:
         raise ValueError(f"unknown filter {min(unknown)!r}; there are {', '.join(sorted(_FILTERS))}")
     return CompiledText(source, frozenset(names))
 
 
+def _filters_in(source: str) -> Iterator[str]:
+    """Yield the filters that *source* names: in its blocks, outside of quotes. A `|` of the text is text."""
+    for block in _BLOCK.finditer(_NO_CODE.sub("", source)):
+        yield from re.findall(r"\|\s*(\w+)", _QUOTED.sub("''", block[0]))
+
+
+_QUOTED = re.compile(r"'(?:\\.|[^'\\])*'|\"(?:\\.|[^\"\\])*\"")
+_NO_CODE = re.compile(r"\{#.*?#\}|\{%-?\s*raw\s*-?%\}.*?\{%-?\s*endraw\s*-?%\}", re.DOTALL)
+_BLOCK = re.compile(rf"\{{\{{(?:{_QUOTED.pattern}|.)*?\}}\}}|\{{%(?:{_QUOTED.pattern}|.)*?%\}}", re.DOTALL)
 _FILTERS = frozenset(
     {
         "money",

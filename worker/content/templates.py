@@ -12,7 +12,7 @@ from pydantic import AfterValidator, Field, model_validator
 
 from schemas.events.consent import Purpose
 from schemas.messages import Category, Lane
-from worker.config_files import Config, YamlFile, load_yaml
+from worker.config_files import Config, Duration, YamlFile, load_yaml
 from worker.content.normalising import Charset
 from worker.content.rendering import compile_text
 from worker.errors import ConfigurationError, Problem
@@ -92,7 +92,7 @@ class Template(Config):
     lane: Lane
     purpose: Purpose | None = None
     sender: SenderName
-    time_to_live: timedelta = Field(gt=timedelta(0), le=timedelta(days=60))
+    time_to_live: Annotated[Duration, Field(le=timedelta(days=60))]
     charset: Charset = Charset.TRANSLITERATE
     max_segments: int = Field(default=1, ge=1, le=8)
     when_closed: Literal["defer", "drop"] = "defer"

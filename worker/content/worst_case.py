@@ -5,7 +5,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from worker.content.normalising import Charset, normalise, that_force_ucs2
+from worker.content.normalising import Charset, cheaper, normalise, that_force_ucs2
 from worker.content.rendering import compile_text, render
 from worker.content.segments import Segmentation, segment
 from worker.content.templates import Template
@@ -58,7 +58,14 @@ def worst_case(
             {n: v.replace(FREE, filler) if n in free and isinstance(v, str) else v for n, v in its.items()}
             for its in combinations(values)
         )
-        return max((written(template, locale, its, stop) for its in chosen), key=_cost)
+        return max((as_sent(its) for its in chosen), key=_cost)
+
+    def as_sent(its: Mapping[str, Any]) -> str:
+        body = written(template, locale, its, stop)
+        if template.on_too_long == "allow" or segment(body).segments <= template.max_segments:
+            return body
+        tried = (written(template, locale, one, stop) for one in cheaper(its, template.charset))
+        return next((one for one in tried if segment(one).segments <= template.max_segments), body)
 
     body = dearest_with("e" if template.charset is Charset.STRICT else FREE)
     cut, dearest = segment(body), segment(dearest_with(DEAREST[template.charset]))

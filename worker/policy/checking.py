@@ -17,7 +17,7 @@ from worker.people import NOBODY, Contact, Known
 from worker.policy.budget import Budget
 from worker.policy.expiry import check_expiry
 from worker.policy.guard import Watched
-from worker.policy.hours import Hours, check_hours
+from worker.policy.hours import Hours, check_hours, zone_for, zone_told
 from worker.policy.limiting import budgets_of, caps_for, scope_of
 from worker.policy.number import Number, check_number
 from worker.policy.rules import Policy
@@ -202,7 +202,8 @@ class Checking:
         if message.category is not Category.MARKETING:
             return Hours(Send())
         contact, drop = known.contact, self.template(message).when_closed == "drop"
-        zone, attributes = body.zone or (contact.zone if contact else None), contact.attributes if contact else {}
+        zone = zone_told(body.zone, contact.zone if contact else None)
+        attributes = contact.attributes if contact else {}
         return check_hours(self._hours, number, zone, attributes, now, message.expires_at, message.id, drop=drop)
 
     def limits(self, message: Message, checked: Checked) -> Limits:
@@ -292,7 +293,7 @@ class Checking:
             template,
             values_of(template, scope),
             locale=body.locale or (contact.locale if contact else None),
-            zone=body.zone or (contact.zone if contact else None),
+            zone=zone_for(number.e164, body.zone, contact.zone if contact else None).key,
             stop=self._stops[template.category],
             sender=self._accounts.of(template.category)[1].senders.get(number.country),
         )

@@ -21,6 +21,17 @@ from worker.policy.rules import Day, HoursRules, OpenHours
 from worker.policy.verdicts import Defer, Reason, Refuse, Send, Verdict, suppress
 
 DAYS = tuple(Day)
+# Where most people of a country of several zones live. Source: CLDR's primary zones; else the largest city's zone in tzdata.
+MAINLAND = {
+    "AR": "America/Argentina/Buenos_Aires", "AU": "Australia/Sydney", "BR": "America/Sao_Paulo", "CA": "America/Toronto",
+    "CD": "Africa/Kinshasa", "CL": "America/Santiago", "CN": "Asia/Shanghai", "CY": "Asia/Nicosia", "DE": "Europe/Berlin",
+    "EC": "America/Guayaquil", "ES": "Europe/Madrid", "FM": "Pacific/Pohnpei", "GL": "America/Nuuk", "ID": "Asia/Jakarta",
+    "KI": "Pacific/Tarawa", "KZ": "Asia/Almaty", "MH": "Pacific/Majuro", "MN": "Asia/Ulaanbaatar",
+    "MX": "America/Mexico_City",
+    "MY": "Asia/Kuala_Lumpur", "NZ": "Pacific/Auckland", "PF": "Pacific/Tahiti", "PG": "Pacific/Port_Moresby",
+    "PS": "Asia/Gaza", "PT": "Europe/Lisbon", "RU": "Europe/Moscow", "UA": "Europe/Kyiv", "US": "America/New_York",
+    "UZ": "Asia/Tashkent",
+}  # fmt: skip
 LONGEST_SEARCH = 40  # days and zones: no calendar is closed for so long, but a country of zones far apart never opens
 
 
@@ -145,12 +156,39 @@ def zones_of(number: Number, explicit: str | None) -> tuple[ZoneInfo, ...]:
     return zones or _country_zones(number.country)
 
 
-def zone_for(phone: str | None, explicit: str | None) -> ZoneInfo:
-    """Return the one zone that a person's appointments are reckoned in: theirs, else their number's first, else Paris."""
-    if explicit and (known := _zone(explicit)) is not None:
-        return known
+def zone_for(phone: str | None, *told: str | None) -> ZoneInfo:
+    """
+    Return the one zone that a person's texts are timed and written in.
+
+    That is the first of those *told* that there is, else their number's country's (its mainland's), else Paris.
+    """
+    if (known := zone_told(*told)) is not None:
+        return ZoneInfo(known)
     number = parse_number(phone) if phone else None
-    return zones_of(number, None)[0] if isinstance(number, Number) else ZoneInfo("Europe/Paris")
+    return _home_zone(number) if isinstance(number, Number) else ZoneInfo("Europe/Paris")
+
+
+def zone_told(*told: str | None) -> str | None:
+    """Return the first of *told* that is a zone: what is none hides nothing that was said elsewhere."""
+    return next((name for name in told if name and _zone(name) is not None), None)
+
+
+@lru_cache(maxsize=50_000)
+def _home_zone(number: Number) -> ZoneInfo:
+    """Return the zone of a number's country: what its prefix leaves of it, else its mainland's."""
+    its = tuple(zone for zone in zones_of(number, None) if _country_of(zone.key) == number.country)
+    if len(its) == 1:
+        return its[0]
+    if (mainland := MAINLAND.get(number.country)) is not None:
+        return ZoneInfo(mainland)
+    return (its or _country_zones(number.country))[0]
+
+
+def _country_of(zone: str) -> str | None:
+    from babel.core import get_global  # noqa: PLC0415  as below
+
+    country: str | None = get_global("zone_territories").get(zone)
+    return country
 
 
 @cache

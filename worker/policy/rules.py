@@ -12,7 +12,7 @@ from pydantic import Field, model_validator
 
 from schemas.events.consent import Purpose
 from schemas.messages import Category
-from worker.config_files import Config, Duration, load_yaml
+from worker.config_files import Config, Duration, TimeOfDay, load_yaml
 
 # af2m, Charte Business Messaging 2026: advertising between 08:00 and 21:30, and never outside. No setting goes beyond it.
 EARLIEST, LATEST = time(8, 0), time(21, 30)
@@ -46,8 +46,8 @@ class OpenHours(Config):
             are Moselle and Alsace.
     """
 
-    opens: time = time(8, 0)
-    closes: time = time(20, 0)
+    opens: TimeOfDay = time(8, 0)
+    closes: TimeOfDay = time(20, 0)
     days: frozenset[Day] = WORKING_WEEK
     holidays: Literal["closed", "open"] = "closed"
     region_attribute: str | None = Field(default="region", pattern=r"^[a-zA-Z_]\w{0,60}$")

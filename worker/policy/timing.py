@@ -32,7 +32,7 @@ def timed(message: Message, known: Known, table: RoutingTable) -> Message:
         return message
     try:
         body = open_body(message, known.key)
-        zone = zone_for(body.phone or contact.phone, body.zone or contact.zone)
+        zone = zone_for(body.phone or contact.phone, body.zone, contact.zone)
         at = route.not_before(message.event.time, body.data, zone)
     except (Erased, PermanentError):
         return message  # whoever opens it next says why

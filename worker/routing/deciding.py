@@ -14,6 +14,7 @@ from worker.errors import DeadLetterReason, Failure, PermanentError
 from worker.messages import Addressee, about_of, address, make_message, sealed_data
 from worker.people import NOBODY, Change, Known
 from worker.policy.event_times import MAX_AHEAD
+from worker.policy.hours import zone_told
 from worker.policy.verdicts import Reason
 from worker.records import Record
 from worker.routing.decoding import BadEvent, Event, Unusable, decode
@@ -236,8 +237,8 @@ def _matches(route: Route, addressee: Addressee, who: Known, scope: Mapping[str,
 def _needs_zone(route: Route, addressee: Addressee, who: Known) -> bool:
     """Return whether the time at which the route's message goes depends on a contact that is unknown."""
     recipient = addressee.recipient
-    told = recipient.zone or recipient.phone or who.contact
-    return route.at is not None and addressee.is_contact and not told
+    known = zone_told(recipient.zone) or recipient.phone or who.contact
+    return route.at is not None and addressee.is_contact and not known
 
 
 def _envelope(event: Event) -> dict[str, str]:

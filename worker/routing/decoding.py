@@ -28,6 +28,7 @@ from worker.policy.event_times import TimeDoubt, event_time
 from worker.progress import trace_id_in
 from worker.records import UNREADABLE_HEADER, Record
 from worker.settings import JsonPointers, TopicSettings
+from worker.telemetry import metrics
 
 STRUCTURED = "application/cloudevents"
 CONFLUENT_MAGIC = 0  # schema-registry wire format: byte 0, then the schema's id in four bytes
@@ -271,10 +272,13 @@ def _event(record: Record, envelope: Mapping[str, Any], data_of: Callable[[], An
     if model is None:  # another team's, whatever its data is
         return Event(attributes.id, attributes.source, attributes.type, time, None, None, "", traceparent)
     data = data_of()
-    typed = _checked(lambda: model.model_validate(data))
+    left_out = list[str]()
+    typed = _checked(lambda: model.model_validate(data, context=left_out))
     if isinstance(typed, Mistake):
         place = f"data.{typed.field}".rstrip(".")
         raise BadEvent(DeadLetterReason.BAD_DATA, typed.message, field=place, envelope=envelope)
+    for name in left_out:
+        metrics.child(metrics.LEFT_OUT, name).inc()
     fingerprint = _fingerprint(attributes.type, data)
     if fingerprint is None:
         raise BadEvent(DeadLetterReason.BAD_DATA, "is nested too deep", field="data", envelope=envelope)

@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
-from datetime import time as time_of_day
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
@@ -13,10 +12,10 @@ from pydantic import Field
 
 from schemas.events import EVENTS, ControlData, EventData, Recipient
 from schemas.messages import Lane
-from worker.config_files import LONGEST, Config, Duration, YamlFile, duplicates, load_yaml
+from worker.config_files import LONGEST, Config, Duration, TimeOfDay, YamlFile, duplicates, load_yaml
 from worker.content.templates import Template, Templates
 from worker.errors import ConfigurationError, DeadLetterReason, PermanentError
-from worker.routing.conditions import Condition, compile_condition, fields_of, types_of
+from worker.routing.conditions import Condition, compile_condition, types_of
 from worker.routing.timing import At, Unless, parse_at
 from worker.telemetry import metrics
 
@@ -46,7 +45,7 @@ class RouteRow(Config):
     campaign: str | None = Field(default=None, max_length=64)
     delay: Duration | None = None
     at: str | None = None
-    local_time: time_of_day | None = None
+    local_time: TimeOfDay | None = None
     unless: tuple[Unless, ...] = Field(default=(), max_length=10)
 
 
@@ -224,7 +223,7 @@ def _check_unless(place: str, one: Unless, event: str) -> None:
     if one.type not in EVENTS:
         raise _WrongField(place, f"type: found {one.type!r}; {nearest(one.type, EVENTS)}")
     for name in (event, one.type):
-        fields = fields_of(EVENTS[name], "data")
+        fields = types_of(EVENTS[name], "data")
         if one.correlate not in fields:
             raise _WrongField(
                 place, f"correlate: found {one.correlate!r}, which {name} has not; {nearest(one.correlate, fields)}"
@@ -232,7 +231,7 @@ def _check_unless(place: str, one: Unless, event: str) -> None:
 
 
 def _recipient_paths(model: type[EventData]) -> set[str]:
-    phones = {path for path in fields_of(model, "data") if path.endswith("phone")}
+    phones = {path for path in types_of(model, "data") if path.endswith("phone")}
     return {path.removesuffix(".phone") for path in phones} | phones
 
 

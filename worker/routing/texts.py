@@ -154,7 +154,7 @@ def _dearest(template: Template, worst: Worst) -> str | None:
     dearest, of_people = worst.dearest, any(v.path.startswith("contact.") for v in template.variables.values())
     if template.category is Category.MARKETING and not of_people:
         return None  # its words are its emitter's own, who hears of it by the dead letter
-    if dearest is None or template.on_too_long != "refuse" or dearest.segments <= template.max_segments:
+    if dearest is None or template.on_too_long == "allow" or dearest.segments <= template.max_segments:
         return None
     return (
         f"with values of other characters (as {DEAREST[template.charset]}) it takes up to {dearest.segments} segments in "

@@ -30,6 +30,13 @@ RECORDS_READ = counter(
     "sms_records_read_total", "Records read from input topics; the sum of sms_records_total.", ["intake"]
 )
 MESSAGES_ROUTED = counter("sms_messages_routed_total", "Messages put on a lane by the router.", ["lane", "route"])
+LEFT_OUT = counter(
+    "sms_values_left_out_total",
+    "Unusable optional values of events that were left out: a language, a zone, an attribute of a contact.",
+    ["field"],
+    worry="It grows: an emitter writes something else than the contract says.",
+    quiet=True,
+)
 RULE_FAILURES = counter(
     "sms_rule_failures_total",
     "People whom a condition could not judge.",
