@@ -14,7 +14,8 @@ from typer.testing import CliRunner
 from tests.builders import SHIPPED
 from worker.cli import app
 from worker.content.advertising import find_advertising
-from worker.content.folding import fold
+from worker.content import folding
+from worker.content.folding import fold, folded
 from worker.content.composing import compose
 from worker.content.templates import load_templates
 from worker.errors import DeadLetterReason, PermanentError
@@ -158,3 +159,12 @@ def test_nobodys_name_makes_an_alert_advertise(name: str) -> None:
     values = {"first_name": name, "kind": "large_withdrawal", "device": "", "amount": {"amount": 900.0}}
 
     assert name[:2] in compose(template, values, locale="en", zone=None, stop="STOP au 30101").body
+
+
+def test_no_stranger_s_characters_fill_the_memory() -> None:
+    for start in range(0x4E00, 0x9E00, 1_000):
+        folded("".join(map(chr, range(start, start + 1_000))))
+
+    assert len(folding._TABLE) <= folding.MOST_CHARACTERS
+    assert folding._plain.cache_info().maxsize == folding.MOST_CHARACTERS
+    assert folded("É’œ") == "e'oe"

@@ -2,15 +2,21 @@
 
 import io
 import json
+import re
 import shutil
 from pathlib import Path
 
+import orjson
 import pytest
 import typer
+from rich.markup import escape
+from rich.table import Table
 from typer.testing import CliRunner
 
 from tests import builders
 from tests.unit.test_configuration import change
+from worker.cli import printing
+from worker.cli.printing import console, progress, say
 from worker.cli.people import plain_cells, read_csv
 from worker.cli import app
 
@@ -258,3 +264,34 @@ def test_explain_looks_into_a_contact_s_lists(tmp_path) -> None:
     told = explained(fresh("promotion.announced", interest="running"), "--contact", card, "--consent", "offers")
 
     assert [one["route"] for one in told["messages"]] == ["promotion-interest"]
+
+
+ATTACK = "\x1b]52;c;aGk=\x1b\\\x9b31m[bold]\u202e"  # writes to the clipboard, in a terminal that obeys it
+
+
+def test_what_a_record_says_is_written_out_and_never_obeyed(capsys) -> None:
+    table = Table(box=None)
+    table.add_column("id")
+    table.add_row(escape(ATTACK))
+    console().print(table)
+    say(f"found {ATTACK}")
+    say(orjson.dumps({"id": ATTACK}))
+    shown = capsys.readouterr().out
+
+    assert not re.search("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e]", shown)
+    assert "\\x1b]52;c;aGk=" in shown
+    assert json.loads(shown.splitlines()[-1]) == {"id": ATTACK}
+
+
+def test_every_command_prints_by_the_module_that_knows_how() -> None:
+    folder = Path(printing.__file__).parent
+    others = [file for file in folder.glob("*.py") if file.name != "printing.py"]
+
+    assert [file.name for file in others if re.search(r"typer\.echo\(|(?<!Plain)\bConsole\(", file.read_text())] == []
+
+
+def test_there_is_no_bar_where_there_is_no_terminal(capsys) -> None:
+    with progress() as bar:
+        bar.add_task("contacts", total=1)
+
+    assert capsys.readouterr().err == ""

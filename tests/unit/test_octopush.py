@@ -1,5 +1,7 @@
 """What Octopush's answers mean: only what proves that nothing was sent is read as "not sent"."""
 
+import json
+
 import pytest
 
 from worker.delivery.attempts import Breaker
@@ -94,3 +96,25 @@ def test_a_refused_connection_holds_at_once_longer_each_time_and_a_success_ends_
     assert 12 <= holds[-1] <= 18
     breaker.note("m-2", failed(Answer.ACCEPTED, ProviderReason.OK))
     assert breaker.failures == 0
+
+
+@pytest.mark.parametrize("odd", [-5, 1e308, True, "x", {}, [1]], ids=str)
+def test_nonsense_about_money_and_segments_is_not_believed(odd) -> None:
+    answer = {"sms_ticket": "t", "total_cost": odd, "number_of_sms_needed": odd, "residual_credit": odd}
+
+    submitted = classify(200, {}, json.dumps(answer).encode())
+
+    assert (submitted.answer, submitted.cost, submitted.segments) == (Answer.ACCEPTED, None, None)
+    assert submitted.credit in (None, -5.0)
+
+
+@pytest.mark.parametrize("contacts", [0, 2, "none"])
+def test_an_answer_that_nobody_gets_it_or_several_proves_nothing(contacts) -> None:
+    answer = {"sms_ticket": "t", "number_of_contacts": contacts}
+
+    assert classify(200, {}, json.dumps(answer).encode()).answer is Answer.AMBIGUOUS
+
+
+@pytest.mark.parametrize("code", ["1" * 5_000, "١٠١", True, 1.5, None, {}])
+def test_a_code_that_is_none_is_unknown(code) -> None:
+    assert classify(400, {}, json.dumps({"code": code}).encode()).reason is ProviderReason.UNKNOWN_CODE

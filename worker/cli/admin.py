@@ -9,6 +9,7 @@ import typer
 from worker.admin.entering import SHORTEST_TOKEN, is_loopback
 from worker.admin.server import open_admin_pages
 from worker.cli.options import DEFAULT_CONFIG, ConfigOption
+from worker.cli.printing import say
 from worker.lifecycle import stop_on_signals
 from worker.servers import read_password
 from worker.tools import open_tools
@@ -47,5 +48,5 @@ def admin(
 async def _run(config: Path, host: str, port: int, token: str | None) -> None:
     with stop_on_signals() as stop:
         async with open_tools(config) as tools, open_admin_pages(tools, host, port, token) as its_port:
-            typer.echo(f"http://{host}:{its_port}/  Ctrl-C ends it", err=True)
+            say(f"http://{host}:{its_port}/  Ctrl-C ends it", err=True)
             await stop.wait()

@@ -16,7 +16,7 @@ from worker.answers.backtesting import Backtest, Backtesting
 from worker.auditing import audit_record
 from worker.cli.choosing import read_time
 from worker.cli.options import DEFAULT_CONFIG, ConfigOption, JsonOption
-from worker.cli.printing import console, progress
+from worker.cli.printing import console, progress, say
 from worker.errors import ConfigurationError
 from worker.routing.loading import Configuration, load_configuration
 from worker.tools import open_tools
@@ -49,7 +49,7 @@ def backtest(
     other = _other(config, {"routes.yaml": routes, "templates": templates, "policy.yaml": policy})
     found = asyncio.run(_run(config, other, start, end, topic or []))
     if as_json:
-        typer.echo(orjson.dumps(_rows(found), option=orjson.OPT_INDENT_2))
+        say(orjson.dumps(_rows(found), option=orjson.OPT_INDENT_2))
         return
     _show(found)
 
@@ -127,4 +127,4 @@ def _show(found: Backtest) -> None:
         if before != after:
             out.print(f"not sent, {route}: {reason}: {before:,}, would be {after:,}", markup=False)
     gain, lose = len(found.gainers), len(found.losers)
-    typer.echo(f"{found.events} events; {gain} people gain a message, {lose} lose one; nothing was sent", err=True)
+    say(f"{found.events} events; {gain} people gain a message, {lose} lose one; nothing was sent", err=True)

@@ -15,7 +15,7 @@ from rich.text import Text
 
 from worker.auditing import auditing_the_end
 from worker.cli.options import DEFAULT_CONFIG, ConfigOption, JsonOption
-from worker.cli.printing import console
+from worker.cli.printing import console, say
 from worker.state.jobs import TERMS, Job, Jobs
 from worker.tools import open_tools
 
@@ -41,7 +41,7 @@ def ls(as_json: JsonOption = False, config: ConfigOption = DEFAULT_CONFIG) -> No
     last, now = asyncio.run(_last(config)), time.time()
     if as_json:
         rows = [{"job": job, "done_at": last.get(job), **TERMS[job]._asdict()} for job in Job]
-        typer.echo(orjson.dumps(rows, option=orjson.OPT_INDENT_2))
+        say(orjson.dumps(rows, option=orjson.OPT_INDENT_2))
         return
     table = Table(box=None, pad_edge=False, header_style="dim")
     for name in ("what", "done last", "due", "how"):
@@ -70,7 +70,7 @@ def done(
     Example: `sms-worker calendar done registration --note "BOUTIQUE confirmed until 2027-12"`
     """
     asyncio.run(_done(config, Job(chore.value), note))
-    typer.echo(f"{chore.value}: done; due again in {TERMS[Job(chore.value)].every_d:.0f} days", err=True)
+    say(f"{chore.value}: done; due again in {TERMS[Job(chore.value)].every_d:.0f} days", err=True)
 
 
 async def _last(config: Path) -> Mapping[str, float]:

@@ -11,7 +11,7 @@ import typer
 
 from worker.auditing import audit_record
 from worker.cli.options import DEFAULT_CONFIG, ConfigOption
-from worker.cli.printing import console
+from worker.cli.printing import console, say
 from worker.delivery.cancelling import event_at, scopes_of
 from worker.kafka.backlog import unfinished
 from worker.state.cancelling import Cancelling
@@ -42,13 +42,13 @@ def cancel(
         raise typer.BadParameter("give one of --campaign, --route, --message-id")
     if undo:
         had = asyncio.run(_undo(config, scopes[0]))
-        typer.echo(f"{scopes[0]}: {'goes again' if had else 'was not taken back'}", err=True)
+        say(f"{scopes[0]}: {'goes again' if had else 'was not taken back'}", err=True)
         raise typer.Exit(0 if had else 1)
     found = asyncio.run(_cancel(config, scopes[0], yes=yes))
     for (where, why), count in sorted(found.items()):
         console().print(f"{count:>9,}  {where}  {why}", markup=False)
     total = sum(found.values())
-    typer.echo(f"{total} {'taken back' if yes else 'would be taken back; --yes does it'}", err=True)
+    say(f"{total} {'taken back' if yes else 'would be taken back; --yes does it'}", err=True)
     raise typer.Exit(0 if total else 1)
 
 

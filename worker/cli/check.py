@@ -9,6 +9,7 @@ import typer
 
 from worker import __version__
 from worker.cli.options import DEFAULT_CONFIG, ConfigOption, JsonOption
+from worker.cli.printing import say
 from worker.errors import ConfigurationError, Problem
 from worker.routing.loading import load_configuration
 from worker.settings import DeliveryMode
@@ -52,11 +53,11 @@ def check(
     _print(loaded.warnings, form)
     if form is Format.TEXT:
         routes = sum(map(len, loaded.table.by_type.values()))
-        typer.echo(
+        say(
             f"{routes} routes, {len(loaded.templates.by_id)} templates, {len(loaded.accounts.accounts)} accounts: all good",
             err=True,
         )
-        typer.echo("the pepper is never rotated: every STOP is filed under it; back it up with the key ring", err=True)
+        say("the pepper is never rotated: every STOP is filed under it; back it up with the key ring", err=True)
     if strict and loaded.warnings:
         raise typer.Exit(3)
 
@@ -64,12 +65,12 @@ def check(
 def _print(problems: list[Problem], form: Format) -> None:
     match form:
         case Format.JSON:
-            typer.echo(orjson.dumps([asdict(problem) for problem in problems], option=orjson.OPT_INDENT_2))
+            say(orjson.dumps([asdict(problem) for problem in problems], option=orjson.OPT_INDENT_2))
         case Format.SARIF:
-            typer.echo(orjson.dumps(_sarif(problems), option=orjson.OPT_INDENT_2))
+            say(orjson.dumps(_sarif(problems), option=orjson.OPT_INDENT_2))
         case Format.TEXT:
             for problem in problems:
-                typer.echo(f"{'warning: ' if problem.warning else ''}{problem}")
+                say(f"{'warning: ' if problem.warning else ''}{problem}")
 
 
 def _sarif(problems: list[Problem]) -> dict[str, Any]:

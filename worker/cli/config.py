@@ -8,7 +8,7 @@ import orjson
 import typer
 
 from worker.cli.options import DEFAULT_CONFIG, ConfigOption, JsonOption
-from worker.cli.printing import console
+from worker.cli.printing import console, say
 from worker.errors import Problem
 from worker.state.presence import Presence, Process
 from worker.tools import open_tools
@@ -27,11 +27,11 @@ def status(as_json: JsonOption = False, config: ConfigOption = DEFAULT_CONFIG) -
     """
     here, found, problems = asyncio.run(_read(config))
     for problem in problems:
-        typer.echo(str(problem), err=True)
+        say(str(problem), err=True)
     same = bool(found) and all(one.configuration == here for one in found)
     if as_json:
         rows = [{name: getattr(one, name) for name in one.__slots__} for one in found]
-        typer.echo(orjson.dumps({"configuration": here, "processes": rows}, option=orjson.OPT_INDENT_2))
+        say(orjson.dumps({"configuration": here, "processes": rows}, option=orjson.OPT_INDENT_2))
         raise typer.Exit(0 if same else 1)
     console().print(f"{here}  this folder, {config}", markup=False)
     for one in found:
@@ -39,7 +39,7 @@ def status(as_json: JsonOption = False, config: ConfigOption = DEFAULT_CONFIG) -
         state = "refuses what it was offered" if one.refused else "" if one.configuration == here else "differs"
         told = f"{one.configuration}  {one.host}  {one.duties}  {one.version}  since {since}  {state}"
         console().print(told.rstrip(), markup=False, style=None if one.configuration == here else "bold")
-    typer.echo(f"{len(found)} processes", err=True)
+    say(f"{len(found)} processes", err=True)
     raise typer.Exit(0 if same else 1)
 
 

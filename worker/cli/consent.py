@@ -20,7 +20,7 @@ from worker.answers.proving import page, verdicts_at
 from worker.auditing import audit_record
 from worker.cli.options import DEFAULT_CONFIG, ConfigOption, JsonOption
 from worker.cli.people import PhoneOption, Row, masked, plain_cells, read_csv, read_phone, take_over, tell_of_import
-from worker.cli.printing import console
+from worker.cli.printing import console, say
 from worker.messages import person_of
 from worker.people import Change
 from worker.policy.hours import zone_for
@@ -52,7 +52,7 @@ def show(phone: PhoneOption, as_json: JsonOption = False, config: ConfigOption =
     if as_json:
         acts = [{name: getattr(act, name) for name in act.__slots__ if name != "record"} for act in person.acts]
         told = {"person": person.person, "allowed": allowed, "acts": acts, "suppressions": person.suppressions}
-        typer.echo(orjson.dumps(told, option=orjson.OPT_INDENT_2))
+        say(orjson.dumps(told, option=orjson.OPT_INDENT_2))
         return
     out = console()
     out.print(f"[bold]{masked(number)}[/]")
@@ -86,7 +86,7 @@ def prove(
     moment = _moment(at, zone_for(number.e164, None))
     person, policy = asyncio.run(_read(config, number, "consent.prove"))
     out.write_text(page(person, masked(number), moment, policy.purposes, policy.existing_customers), "utf-8")
-    typer.echo(f"{out}: {len(person.acts)} acts, {len(person.messages)} texts", err=True)
+    say(f"{out}: {len(person.acts)} acts, {len(person.messages)} texts", err=True)
 
 
 def _moment(at: str | None, zone: ZoneInfo) -> datetime:
@@ -130,7 +130,7 @@ def revoke(
         {"recipient": {"phone": number.e164}, "purposes": purposes or (), "channel": "phone", "block": block}
     )
     asyncio.run(_revoke(config, number, data))
-    typer.echo(f"{masked(number)}: withdrawn", err=True)
+    say(f"{masked(number)}: withdrawn", err=True)
 
 
 async def _revoke(config: Path, number: Number, data: ConsentRevoked) -> None:

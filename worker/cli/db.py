@@ -8,7 +8,7 @@ import typer
 
 from worker.auditing import auditing_the_end
 from worker.cli.options import DEFAULT_CONFIG, ConfigOption
-from worker.cli.printing import progress
+from worker.cli.printing import progress, say
 from worker.environment import load_settings
 from worker.state.database import open_database
 from worker.state.jobs import Job, Jobs
@@ -28,14 +28,14 @@ def upgrade(config: ConfigOption = DEFAULT_CONFIG) -> None:
     """
     database = load_settings(config / "worker.yaml").database
     migrate(database.url.get_secret_value(), database.connect_args())
-    typer.echo("the schema is up to date", err=True)
+    say("the schema is up to date", err=True)
 
 
 @app.command("check")
 def check(config: ConfigOption = DEFAULT_CONFIG) -> None:
     """Compare the state store's schema with this version; exits 3 if it is older or newer."""
     asyncio.run(_check(config))
-    typer.echo("the schema is this version's", err=True)
+    say("the schema is this version's", err=True)
 
 
 @app.command("prune")
@@ -53,7 +53,7 @@ def prune(
     Example: `sms-worker db prune`, then the same with `--yes`
     """
     count = asyncio.run(_prune(config, yes=yes))
-    typer.echo(f"{count} rows {'deleted' if yes else 'are over; --yes deletes them'}", err=True)
+    say(f"{count} rows {'deleted' if yes else 'are over; --yes deletes them'}", err=True)
 
 
 async def _check(config: Path) -> None:

@@ -14,7 +14,7 @@ from worker.auditing import audit_record
 from worker.cli import replaying
 from worker.cli.choosing import with_letter_filter
 from worker.cli.options import DEFAULT_CONFIG, ConfigOption, JsonOption
-from worker.cli.printing import console
+from worker.cli.printing import console, say
 from worker.errors import DeadLetterReason
 from worker.explanations import ADVICE
 from worker.people import NOBODY
@@ -46,7 +46,7 @@ def ls(
     """List dead letters, the newest last. `show` tells more of one; PLACE is topic/partition/offset."""
     letters = asyncio.run(_newest(config, wanted, limit, every=every))
     if as_json:
-        typer.echo(orjson.dumps([_row(letter) for letter in letters], option=orjson.OPT_INDENT_2))
+        say(orjson.dumps([_row(letter) for letter in letters], option=orjson.OPT_INDENT_2))
         return
     table = Table(box=None, pad_edge=False)
     for name in ("PLACE", "WHEN", "REASON", "TYPE", "ROUTE", "TRIES", "FIELD", "ERROR"):
@@ -73,7 +73,7 @@ def histogram(
     counts = asyncio.run(_counted(config, wanted, every=every))
     if as_json:
         rows = [{**dict(zip(names, key, strict=True)), "letters": count} for key, count in counts.most_common()]
-        typer.echo(orjson.dumps(rows, option=orjson.OPT_INDENT_2))
+        say(orjson.dumps(rows, option=orjson.OPT_INDENT_2))
         return
     table = Table(box=None, pad_edge=False)
     for name in names:
@@ -82,7 +82,7 @@ def histogram(
     for key, count in counts.most_common():
         table.add_row(*map(escape, key), str(count))
     console().print(table)
-    typer.echo(f"{counts.total()} letters", err=True)
+    say(f"{counts.total()} letters", err=True)
 
 
 @app.command("show")
@@ -141,12 +141,12 @@ async def _show(place: Place, reveal: bool, config: Path) -> int:
     async with open_tools(config) as tools:
         judged = await judge_at(tools, place)
         if judged is None:
-            typer.echo(f"nothing is at {'/'.join(map(str, place))}; its topic may have dropped it", err=True)
+            say(f"nothing is at {'/'.join(map(str, place))}; its topic may have dropped it", err=True)
             return 1
         _print_letter(judged.letter, judged)
         if reveal:
             await tools.sink.publish(audit_record(tools.topics, "dead-letters.reveal", **place._asdict()))
-            typer.echo(orjson.dumps(_original(judged.original), option=orjson.OPT_INDENT_2))
+            say(orjson.dumps(_original(judged.original), option=orjson.OPT_INDENT_2))
         return 0
 
 
@@ -186,7 +186,7 @@ async def _export(config: Path, wanted: LetterFilter, *, every: bool, reveal: bo
             row = _row(letter)
             if reveal:
                 row["original"] = _original(await _opened(tools, letter))
-            typer.echo(orjson.dumps(row))
+            say(orjson.dumps(row))
 
 
 async def _opened(tools: Tools, letter: Letter) -> Record | None:

@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from worker.cli.options import DEFAULT_CONFIG, ConfigOption
+from worker.cli.printing import PlainConsole
 from worker.demo.playing import play
 from worker.lifecycle import stop_on_signals
 
@@ -31,7 +31,7 @@ def demo(
 
 async def _play(config: Path, folder: Path) -> int:
     """Return the exit code: 0 if everything added up, 130 after Ctrl-C."""
-    console = Console(highlight=False, soft_wrap=True)
+    console = PlainConsole(highlight=False, soft_wrap=True)
     with stop_on_signals() as stop:
         playing = asyncio.ensure_future(play(config, folder, console))
         stopped = asyncio.ensure_future(stop.wait())

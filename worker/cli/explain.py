@@ -7,7 +7,6 @@ from typing import Annotated
 
 import orjson
 import typer
-from rich.console import Console
 from rich.markup import escape
 from rich.panel import Panel
 from rich.table import Table
@@ -17,6 +16,7 @@ from worker.answers.retracing import Retracing
 from worker.auditing import audit_record
 from worker.cli.choosing import read_time
 from worker.cli.options import DEFAULT_CONFIG, ConfigOption, JsonOption
+from worker.cli.printing import PlainConsole, say
 from worker.records import Place
 from worker.routing.loading import load_configuration
 from worker.tools import open_tools
@@ -71,7 +71,7 @@ def explain(
         place = Place(topic, partition, offset) if topic and partition is not None and offset is not None else None
         told = asyncio.run(_retrace(config, place, message_id, read_time(at, "at")))
     if as_json:
-        typer.echo(orjson.dumps(told.as_json(), option=orjson.OPT_INDENT_2 | orjson.OPT_UTC_Z))
+        say(orjson.dumps(told.as_json(), option=orjson.OPT_INDENT_2 | orjson.OPT_UTC_Z))
         return
     _show(told)
 
@@ -87,7 +87,7 @@ async def _retrace(config: Path, place: Place | None, message_id: str | None, at
 
 
 def _show(told: Explanation) -> None:
-    console = Console(highlight=False)
+    console = PlainConsole(highlight=False)
     if not console.is_terminal:
         console.width = FILE_WIDTH
     console.print(

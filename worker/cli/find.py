@@ -13,7 +13,7 @@ from worker.answers.finding import find as look_for
 from worker.cli.choosing import read_time
 from worker.cli.options import DEFAULT_CONFIG, ConfigOption, JsonOption
 from worker.cli.people import masked, read_phone
-from worker.cli.printing import console
+from worker.cli.printing import console, say
 from worker.tools import open_tools
 
 MONTH = timedelta(days=30)
@@ -57,7 +57,7 @@ def find(
 
     found = asyncio.run(look())
     if as_json:
-        typer.echo(orjson.dumps([vars(one) for one in found], option=orjson.OPT_INDENT_2))
+        say(orjson.dumps([vars(one) for one in found], option=orjson.OPT_INDENT_2))
     else:
         _show(found)
     raise typer.Exit(0 if found else 1)

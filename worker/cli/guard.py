@@ -12,7 +12,7 @@ import typer
 from worker.auditing import audit_record
 from worker.cli.options import DEFAULT_CONFIG, ConfigOption, JsonOption
 from worker.cli.people import read_phone
-from worker.cli.printing import console
+from worker.cli.printing import console, say
 from worker.config_files import parse_duration
 from worker.messages import person_of
 from worker.state.guarding import Block, Guarding
@@ -32,7 +32,7 @@ def ls(as_json: JsonOption = False, config: ConfigOption = DEFAULT_CONFIG) -> No
     found = asyncio.run(_blocks(config))
     if as_json:
         rows = [{name: getattr(one, name) for name in one.__slots__} for one in found]
-        typer.echo(orjson.dumps(rows, option=orjson.OPT_INDENT_2))
+        say(orjson.dumps(rows, option=orjson.OPT_INDENT_2))
         return
     for one in found:
         until = max(one.blocked_until, one.allowed_until)
@@ -40,7 +40,7 @@ def ls(as_json: JsonOption = False, config: ConfigOption = DEFAULT_CONFIG) -> No
         console().print(
             f"{one.scope}  {state} until {datetime.fromtimestamp(until, UTC):%Y-%m-%d %H:%M} UTC", markup=False
         )
-    typer.echo(f"{len(found)} blocks and leaves", err=True)
+    say(f"{len(found)} blocks and leaves", err=True)
 
 
 async def _blocks(config: Path) -> list[Block]:
@@ -91,4 +91,4 @@ def allow(
             return {one: await guarding.allow(one, seconds) for one in scopes}
 
     for name, was_blocked in asyncio.run(run()).items():
-        typer.echo(f"{name}: allowed for {lasting}{', and was blocked' if was_blocked else ''}", err=True)
+        say(f"{name}: allowed for {lasting}{', and was blocked' if was_blocked else ''}", err=True)

@@ -13,7 +13,7 @@ from tenacity import AsyncRetrying, RetryError, retry_if_result, stop_after_dela
 
 from worker.auditing import auditing_the_end
 from worker.cli.options import DEFAULT_CONFIG, ConfigOption, JsonOption
-from worker.cli.printing import progress
+from worker.cli.printing import progress, say
 from worker.errors import ConfigurationError, NotEverybody, Problem
 from worker.presence import MONTH_S, OLD_MONTHS, TOO_OLD_MONTHS
 from worker.sealing import KeyRing
@@ -43,11 +43,11 @@ def status(as_json: JsonOption = False, config: ConfigOption = DEFAULT_CONFIG) -
             }
             for one in keys
         ]  # fmt: skip
-        typer.echo(orjson.dumps(rows, option=orjson.OPT_INDENT_2))
+        say(orjson.dumps(rows, option=orjson.OPT_INDENT_2))
     else:
         for one in keys:
-            typer.echo(_line(one, current, months[one.kind, one.name]))
-        typer.echo("the pepper is never rotated: every STOP is filed under it", err=True)
+            say(_line(one, current, months[one.kind, one.name]))
+        say("the pepper is never rotated: every STOP is filed under it", err=True)
     raise typer.Exit(1 if any(age > TOO_OLD_MONTHS for age in months.values()) else 0)
 
 
@@ -95,7 +95,7 @@ def rotate(
         raise typer.BadParameter("goes with --rewrap-only, a day after the rotation", param_hint="--drop")
     count, dropped = asyncio.run(_rotate(config, name, rewrap_only=rewrap_only, drop=drop))
     gone = f"; dropped {', '.join(dropped)}" if dropped else ""
-    typer.echo(f"{count} data keys wrapped anew{gone}", err=True)
+    say(f"{count} data keys wrapped anew{gone}", err=True)
 
 
 async def _rotate(config: Path, name: str | None, *, rewrap_only: bool, drop: bool) -> tuple[int, list[str]]:
@@ -145,7 +145,7 @@ async def _wait_for(presence: Presence, follows: Callable[[Process], bool], what
 
     def tell(hosts: list[str]) -> bool:
         if hosts:
-            typer.echo(f"waiting for {len(hosts)} processes to {what}: {', '.join(hosts[:5])}", err=True)
+            say(f"waiting for {len(hosts)} processes to {what}: {', '.join(hosts[:5])}", err=True)
         return bool(hosts)
 
     waiting = AsyncRetrying(

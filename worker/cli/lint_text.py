@@ -6,10 +6,10 @@ from typing import Annotated, Any
 
 import orjson
 import typer
-from rich.console import Console
 from rich.text import Text
 
 from worker.cli.options import JsonOption
+from worker.cli.printing import PlainConsole, say
 from worker.content.advertising import Finding, find_advertising
 from worker.content.selling import MEANING
 
@@ -59,18 +59,16 @@ def _read(line: str, number: int) -> str:
         read = None
     its = read.get("text") if isinstance(read, dict) else None
     if not isinstance(its, str):
-        typer.echo(
-            f'line {number}: expected a JSON object with a text: {{"text": "Bonjour", "locale": "fr"}}', err=True
-        )
+        say(f'line {number}: expected a JSON object with a text: {{"text": "Bonjour", "locale": "fr"}}', err=True)
         raise typer.Exit(2)
     return its
 
 
 def _answer(text: str, found: tuple[Finding, ...], category: Wanted, *, as_json: bool) -> None:
     if as_json:
-        typer.echo(orjson.dumps({"advertising": bool(found), "spans": [_span(text, one) for one in found]}))
+        say(orjson.dumps({"advertising": bool(found), "spans": [_span(text, one) for one in found]}))
         return
-    console, shown = Console(highlight=False), Text(text)
+    console, shown = PlainConsole(highlight=False), Text(text)
     for one in found:
         shown.stylize("bold red", one.start, one.end)
     console.print(shown)

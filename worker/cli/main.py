@@ -40,6 +40,7 @@ from worker.cli import (
     topics,
     why_stuck,
 )
+from worker.cli.printing import PlainConsole, say
 from worker.errors import ConfigurationError, Stuck, WorkerError, leaves
 from worker.telemetry.log import set_up_logging
 
@@ -91,7 +92,7 @@ app.add_typer(calendar.app, name="calendar")
 
 def _version(asked: bool) -> None:
     if asked:
-        typer.echo(__version__)
+        say(__version__)
         raise typer.Exit
 
 
@@ -105,7 +106,7 @@ def _root(
 def main() -> None:
     """Run the command line; exit codes: 0 done, 1 failed, 2 usage, 3 configuration, 4 stuck, 5 loop blocked."""
     set_up_logging("WARNING")  # data goes to standard output, talk does not
-    console = Console(stderr=True, soft_wrap=True, highlight=False)
+    console = PlainConsole(stderr=True, soft_wrap=True, highlight=False)
     try:
         app()
     except ConfigurationError as error:

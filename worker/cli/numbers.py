@@ -13,7 +13,7 @@ from schemas.messages import Category
 from worker.auditing import audit_record, auditing_the_end
 from worker.cli.options import DEFAULT_CONFIG, ConfigOption
 from worker.cli.people import PhoneOption, masked, read_phone
-from worker.cli.printing import progress
+from worker.cli.printing import progress, say
 from worker.config_files import parse_duration
 from worker.delivery.verdicts import Line, LineChecker
 from worker.errors import ConfigurationError, LookUpFailed, Problem
@@ -55,7 +55,7 @@ def clean(
     found = asyncio.run(_clean(config, account, span, most, yes=yes))
     if found is not None:
         told = ", ".join(f"{found[line]} {line}" for line in Line)
-        typer.echo(f"{found.total()} looked up: {told}", err=True)
+        say(f"{found.total()} looked up: {told}", err=True)
 
 
 async def _clean(
@@ -75,7 +75,7 @@ async def _clean(
         count = await hygiene.count_stale(older_than)
         count = min(count, most or count)
         cost = "hlr_price of the account is not set" if its.hlr_price is None else f"{count * its.hlr_price:,.2f}"
-        typer.echo(f"{count} numbers to look up at {name}; cost: {cost}{'' if yes else '; --yes does it'}", err=True)
+        say(f"{count} numbers to look up at {name}; cost: {cost}{'' if yes else '; --yes does it'}", err=True)
         if not yes:
             return None
         if not count:
@@ -143,5 +143,5 @@ def revive(phone: PhoneOption, config: ConfigOption = DEFAULT_CONFIG) -> None:
             return await Hygiene(tools.database, tools.people).revive(person)
 
     had = asyncio.run(run())
-    typer.echo(f"{masked(number)}: {'is texted again' if had else 'was not called dead'}", err=True)
+    say(f"{masked(number)}: {'is texted again' if had else 'was not called dead'}", err=True)
     raise typer.Exit(0 if had else 1)

@@ -12,7 +12,7 @@ import typer
 from schemas.outcomes import OutcomeKind
 from worker.cli.choosing import read_time
 from worker.cli.options import DEFAULT_CONFIG, ConfigOption
-from worker.cli.printing import progress
+from worker.cli.printing import progress, say
 from worker.replaying.redriving import KINDS, PIECE, OutcomeFilter, Redrive, chosen_outcomes
 from worker.tools import open_tools
 
@@ -82,11 +82,11 @@ async def _redrive(
 def _print(run: Redrive, outcomes: Sequence[dict[str, Any]], *, done: bool) -> None:
     counts = Counter((told["template"] or "", told["reason"] or "") for told in outcomes)
     for (template, reason), count in counts.most_common():
-        typer.echo(f"{count}  {template}  {reason}")
+        say(f"{count}  {template}  {reason}")
     for (decision, detail), count in run.decided.most_common():
-        typer.echo(f"{count}  today it {decision}" + (f": {detail}" if detail else ""))
+        say(f"{count}  today it {decision}" + (f": {detail}" if detail else ""))
     became = " + ".join(f"{n} {what}" for what, n in (+run.became).items()) or "0"
     cost = f", {run.cost:.2f} in the accounts' currency" if run.cost else ""
-    typer.echo(f"{run.became.total()} messages = {became}; {run.segments} segments{cost}")
+    say(f"{run.became.total()} messages = {became}; {run.segments} segments{cost}")
     if not done:
-        typer.echo("nothing was done; --yes does it", err=True)
+        say("nothing was done; --yes does it", err=True)

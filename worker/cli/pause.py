@@ -10,6 +10,7 @@ import typer
 from schemas.messages import Lane
 from worker.auditing import audit_record, operator
 from worker.cli.options import DEFAULT_CONFIG, ConfigOption
+from worker.cli.printing import say
 from worker.errors import ConfigurationError, Problem
 from worker.kafka.clients import make_producer
 from worker.kafka.sink import open_sink
@@ -84,10 +85,10 @@ def _change(
         _edit(configuration.settings.pauses_in, scopes, pause, paused=paused)
     else:
         asyncio.run(_publish(configuration, scopes, pause, paused=paused))
-    typer.echo(f"{', '.join(scopes)}: {'paused' if paused else 'resumed'}", err=True)
+    say(f"{', '.join(scopes)}: {'paused' if paused else 'resumed'}", err=True)
     path = configuration.settings.pauses_in
     if not paused and not file and (still := sorted(set(scopes) & scopes_in(_text(path)).keys())):
-        typer.echo(f"{', '.join(still)}: the file {path} pauses it, too; resume with --file", err=True)
+        say(f"{', '.join(still)}: the file {path} pauses it, too; resume with --file", err=True)
         raise typer.Exit(1)
 
 

@@ -11,7 +11,7 @@ from typing import Annotated, Any, NamedTuple, TextIO, TypeVar
 import typer
 
 from worker.auditing import auditing_the_end
-from worker.cli.printing import progress
+from worker.cli.printing import progress, say
 from worker.config_files import duplicates
 from worker.policy.number import Number, parse_number
 from worker.tools import Tools
@@ -166,8 +166,8 @@ async def take_over(
 def tell_of_import(taken: int, bad: Sequence[str], what: str) -> None:
     """Say what came of an import, and end the command: 1 if lines were left out."""
     for told in bad[:MOST_BAD_TOLD]:
-        typer.echo(told, err=True)
+        say(told, err=True)
     if len(bad) > MOST_BAD_TOLD:
-        typer.echo(f"and {len(bad) - MOST_BAD_TOLD} more lines", err=True)
-    typer.echo(f"{taken} {what}, {len(bad)} lines left out", err=True)
+        say(f"and {len(bad) - MOST_BAD_TOLD} more lines", err=True)
+    say(f"{taken} {what}, {len(bad)} lines left out", err=True)
     raise typer.Exit(1 if bad else 0)

@@ -9,6 +9,7 @@ import typer
 from worker.auditing import audit_record
 from worker.cli.options import DEFAULT_CONFIG, ConfigOption
 from worker.cli.people import PhoneOption, read_phone
+from worker.cli.printing import say
 from worker.messages import person_of
 from worker.state.persons import Person, Persons
 from worker.tools import open_tools
@@ -31,4 +32,4 @@ def export(phone: PhoneOption, config: ConfigOption = DEFAULT_CONFIG) -> None:
             await tools.sink.publish(audit_record(tools.topics, "person.export", person=person))
             return await Persons(tools.database, tools.people).read(person)
 
-    typer.echo(orjson.dumps(asdict(asyncio.run(read())), option=orjson.OPT_INDENT_2, default=str))
+    say(orjson.dumps(asdict(asyncio.run(read())), option=orjson.OPT_INDENT_2, default=str))

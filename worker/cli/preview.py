@@ -13,7 +13,7 @@ from rich.text import Text
 from worker.answers.previewing import Preview, page, told
 from worker.answers.previewing import preview as preview_texts
 from worker.cli.options import DEFAULT_CONFIG, ConfigOption
-from worker.cli.printing import console
+from worker.cli.printing import console, say
 from worker.routing.loading import load_configuration
 
 
@@ -35,7 +35,7 @@ def preview(
     previews = preview_texts(load_configuration(config), template, given)
     if html is not None:
         html.write_text(page(template, previews), "utf-8")
-        typer.echo(str(html), err=True)
+        say(str(html), err=True)
         return
     console().print(Columns([_phone(one) for one in previews], padding=(0, 2)))
 

@@ -12,7 +12,7 @@ from rich.table import Table
 from worker.auditing import audit_record, auditing_the_end
 from worker.cli.choosing import with_letter_filter
 from worker.cli.options import DEFAULT_CONFIG, ConfigOption
-from worker.cli.printing import console, progress
+from worker.cli.printing import console, progress, say
 from worker.replaying.letters import LetterFilter
 from worker.replaying.looking import rehearse
 from worker.replaying.putting_back import Figures, Run, Wish, chosen_letters
@@ -75,7 +75,7 @@ def close(
 ) -> None:
     """Show dead letters no more that need no replay: the emitter published them again, or nobody wants them. Audited."""
     count = asyncio.run(_close(config, wanted, because, yes=yes))
-    typer.echo(f"{count} letters closed" if yes else f"{count} letters; nothing was done; --yes does it", err=True)
+    say(f"{count} letters closed" if yes else f"{count} letters; nothing was done; --yes does it", err=True)
 
 
 def release(
@@ -119,9 +119,9 @@ def _print_figures(figures: Figures, *, done: bool) -> None:
     console().print(table)
     cost = f", {figures.cost:.2f} in the accounts' currency" if figures.cost else ""
     became = " + ".join(f"{count} {what}" for what, count in figures.became.most_common()) or "0"
-    typer.echo(f"{figures.chosen} letters = {became}; {figures.segments} segments{cost}")
+    say(f"{figures.chosen} letters = {became}; {figures.segments} segments{cost}")
     if not done:
-        typer.echo("nothing was done; --yes does it", err=True)
+        say("nothing was done; --yes does it", err=True)
 
 
 async def _close(config: Path, wanted: LetterFilter, because: str, *, yes: bool) -> int:
@@ -146,13 +146,13 @@ async def _release(config: Path, scope: str | None) -> int:
         held = await tools.operating.floods()
         if scope is None:
             for name, reason in held.items():
-                typer.echo(f"{name}  {reason}")
-            typer.echo("nothing holds" if not held else f"{len(held)} held", err=True)
+                say(f"{name}  {reason}")
+            say("nothing holds" if not held else f"{len(held)} held", err=True)
             return 0
         if scope not in held:
-            typer.echo(f"{scope} does not hold; held are {', '.join(held) or 'none'}", err=True)
+            say(f"{scope} does not hold; held are {', '.join(held) or 'none'}", err=True)
             return 1
         await tools.sink.publish(audit_record(tools.topics, "dead-letters.release", scope=scope))
         await tools.operating.release(scope)
-        typer.echo(f"{scope} goes on", err=True)
+        say(f"{scope} goes on", err=True)
         return 0

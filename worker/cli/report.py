@@ -17,7 +17,7 @@ from worker.answers.reporting import GROUPS, LATER, NOT_SENT, Line, Report, make
 from worker.cli.choosing import read_time
 from worker.cli.options import DEFAULT_CONFIG, ConfigOption
 from worker.cli.people import plain_cells
-from worker.cli.printing import console, progress
+from worker.cli.printing import console, progress, say
 from worker.content.composing import DEFAULT_ZONE
 from worker.environment import load_settings
 from worker.topics import Topics
@@ -57,12 +57,12 @@ def report(
     found = asyncio.run(_run(config, begins or ends, ends, campaign, groups, days_of))
     if html is not None:
         html.write_text(page(found), "utf-8")
-        typer.echo(f"{html} written", err=True)
+        say(f"{html} written", err=True)
     if csv_file is not None:
         _write_csv(found, csv_file)
     if html is None and csv_file is None:
         console().print(_table(found))
-    typer.echo(_sum(found.total), err=True)
+    say(_sum(found.total), err=True)
 
 
 async def _run(
@@ -109,7 +109,7 @@ def _write_csv(found: Report, file: Path) -> None:
         sys.stdout.write(text.getvalue())
     else:
         file.write_text(text.getvalue(), "utf-8")
-        typer.echo(f"{file} written", err=True)
+        say(f"{file} written", err=True)
 
 
 def _sum(total: Line) -> str:

@@ -9,7 +9,7 @@ import typer
 
 from worker.auditing import auditing_the_end
 from worker.cli.options import DEFAULT_CONFIG, ConfigOption
-from worker.cli.printing import progress
+from worker.cli.printing import progress, say
 from worker.state.jobs import Job, Jobs
 from worker.state.retention import Retention
 from worker.tools import open_tools
@@ -30,7 +30,7 @@ def retention(
     """
     people, proofs = asyncio.run(_run(config, yes=yes))
     told = "forgotten" if yes else "would be forgotten; --yes does it"
-    typer.echo(f"{people} prospects {told}; {proofs} proofs{'' if yes else ' or more'} are over", err=True)
+    say(f"{people} prospects {told}; {proofs} proofs{'' if yes else ' or more'} are over", err=True)
 
 
 async def _run(config: Path, *, yes: bool) -> tuple[int, int]:

@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from worker.cli.printing import say
 from worker.lifecycle import stop_on_signals
 from worker.sandbox.provider import Behaviour, SandboxProvider
 from worker.sandbox.server import open_sandbox
@@ -29,13 +30,13 @@ def sandbox(
     try:
         asyncio.run(_serve(SandboxProvider(behaviour), host, port))
     except OSError as error:
-        typer.echo(f"cannot listen on {host}:{port}: {error.strerror}", err=True)
+        say(f"cannot listen on {host}:{port}: {error.strerror}", err=True)
         raise typer.Exit(1) from None
 
 
 async def _serve(provider: SandboxProvider, host: str, port: int) -> None:
     with stop_on_signals() as stop:
         async with open_sandbox(provider, host, port) as bound:
-            typer.echo(f"http://{host}:{bound}/")
-            typer.echo(f"base_url of an account: http://{host}:{bound}/v1/public", err=True)
+            say(f"http://{host}:{bound}/")
+            say(f"base_url of an account: http://{host}:{bound}/v1/public", err=True)
             await stop.wait()

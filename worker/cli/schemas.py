@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from worker.cli.printing import say
 from worker.contracts import generate
 
 app = typer.Typer(help="The contracts with other teams.", no_args_is_help=True)
@@ -28,7 +29,7 @@ def export(
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(content)
     for path in stale:
-        typer.echo(path)
+        say(str(path))
     if check and stale:
-        typer.echo("these differ from the models; run `sms-worker schemas export`", err=True)
+        say("these differ from the models; run `sms-worker schemas export`", err=True)
         raise typer.Exit(1)

@@ -6,10 +6,10 @@ from typing import Annotated
 
 import orjson
 import typer
-from rich.console import Console
 from rich.panel import Panel
 
 from worker.cli.options import JsonOption
+from worker.cli.printing import PlainConsole, say
 from worker.content.segments import EXTENSION, Segmentation, not_gsm, segment
 
 
@@ -38,7 +38,7 @@ def segments(
         except orjson.JSONDecodeError:
             read = None
         if not isinstance(read, str):
-            typer.echo(f'line {number}: expected a JSON string: "Bonjour"', err=True)
+            say(f'line {number}: expected a JSON string: "Bonjour"', err=True)
             raise typer.Exit(1)
         _answer(read, as_json)
 
@@ -53,13 +53,13 @@ def _answer(text: str, as_json: bool) -> None:
             "borders": cut.borders,
             "not_gsm": not_gsm(text),
         }
-        typer.echo(orjson.dumps(answer))
+        say(orjson.dumps(answer))
         return
     _show(text, cut)
 
 
 def _show(text: str, cut: Segmentation) -> None:
-    console = Console(highlight=False)
+    console = PlainConsole(highlight=False)
     for number, part in enumerate(cut.parts(text), start=1):
         console.print(Panel(part, title=f"segment {number} of {cut.segments}", width=60), markup=False)
     console.print(f"{cut.encoding}, {cut.units} units, {cut.segments} segment{'s'[: cut.segments > 1]}")

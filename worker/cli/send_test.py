@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from worker.cli.options import DEFAULT_CONFIG, ConfigOption
+from worker.cli.printing import say
 from worker.content.composing import Text, compose
 from worker.delivery.accounts import Account
 from worker.delivery.ledger import Answer
@@ -49,13 +50,13 @@ def send_test(
         raise ConfigurationError([problem])
     name, account = configuration.accounts.of(found.category)
     text = compose(found, sample_values(found), locale=locale, zone=None, stop=account.stop_mention)
-    typer.echo(text.body)
+    say(text.body)
     if delivery.mode is DeliveryMode.SIMULATE:
-        typer.echo("delivery.mode is simulate: nothing was sent", err=True)
+        say("delivery.mode is simulate: nothing was sent", err=True)
         return
     sms = Sms(number.e164, text.body, text.sender, found.purpose is not None)
     submitted = asyncio.run(_send(name, account, sms))
-    typer.echo(f"{submitted.answer} ({submitted.reason}), {_cost(text, submitted)}", err=True)
+    say(f"{submitted.answer} ({submitted.reason}), {_cost(text, submitted)}", err=True)
     if submitted.answer is not Answer.ACCEPTED:
         raise typer.Exit(1)
 

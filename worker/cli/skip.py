@@ -8,6 +8,7 @@ import typer
 
 from worker.auditing import audit_record
 from worker.cli.options import DEFAULT_CONFIG, ConfigOption
+from worker.cli.printing import say
 from worker.kafka.scanning import fetch_records
 from worker.kafka.topics import committed_offset, open_admin
 from worker.records import Place, Skip
@@ -43,25 +44,25 @@ async def _skip(place: Place, reason: str, wait_s: float, config: Path) -> int:
         settings = tools.configuration.settings
         groups = _groups(settings)
         if (group := groups.get(place.topic)) is None:
-            typer.echo(f"found topic {place.topic!r}; {nearest(place.topic, groups)}", err=True)
+            say(f"found topic {place.topic!r}; {nearest(place.topic, groups)}", err=True)
             return 2
         async with open_admin(settings.kafka) as admin:
             committed = await committed_offset(admin, group, place.topic, place.partition)
         if committed is not None and committed > place.offset:
-            typer.echo(f"offset {place.offset} is finished: {group} has committed {committed}", err=True)
+            say(f"offset {place.offset} is finished: {group} has committed {committed}", err=True)
             return 1
         found = await fetch_records(settings.kafka, [place])
         if not found:
-            typer.echo(f"{place.topic} has no record at partition {place.partition}, offset {place.offset}", err=True)
+            say(f"{place.topic} has no record at partition {place.partition}, offset {place.offset}", err=True)
             return 1
         await tools.sink.publish(audit_record(tools.topics, "skip", **place._asdict(), reason=reason))
         await tools.operating.skip(place, Skip(reason, found[place].timestamp_ms), "operator")
         for _ in range(1 + int(wait_s * 4)):
             if await tools.operating.was_skipped(place):
-                typer.echo("skipped; its dead letter has the reason `skipped`", err=True)
+                say("skipped; its dead letter has the reason `skipped`", err=True)
                 return 0
             await asyncio.sleep(0.25)
-        typer.echo("asked for; whoever reads it makes it a dead letter, but nobody has so far", err=True)
+        say("asked for; whoever reads it makes it a dead letter, but nobody has so far", err=True)
         return 1 if wait_s else 0
 
 

@@ -15,7 +15,7 @@ from rich.text import Text
 
 from worker.answers.statusing import Source, Status, open_statusing
 from worker.cli.options import DEFAULT_CONFIG, ConfigOption, JsonOption
-from worker.cli.printing import console
+from worker.cli.printing import console, say
 from worker.errors import BrokerUnavailable, ConfigurationError, StateUnavailable, leaves
 from worker.state.telling import DUE, LATER, OVERDUE
 from worker.tools import open_tools
@@ -48,7 +48,7 @@ async def _run(config: Path, *, as_json: bool) -> None:
         await asyncio.sleep(1.0)
         found = await statusing.look()
     if as_json:
-        typer.echo(orjson.dumps({**asdict(found), "counts": _counts(found)}, option=orjson.OPT_INDENT_2, default=str))
+        say(orjson.dumps({**asdict(found), "counts": _counts(found)}, option=orjson.OPT_INDENT_2, default=str))
     else:
         console().print(shown(found))
 

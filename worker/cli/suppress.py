@@ -11,7 +11,7 @@ from rich.table import Table
 from worker.auditing import audit_record
 from worker.cli.options import DEFAULT_CONFIG, ConfigOption
 from worker.cli.people import PhoneOption, Row, masked, read_csv, read_phone, take_over, tell_of_import
-from worker.cli.printing import console
+from worker.cli.printing import console, say
 from worker.messages import person_of
 from worker.policy.consent import Scope, SuppressedFor
 from worker.policy.number import Number, parse_number
@@ -42,7 +42,7 @@ def add(
     number = read_phone(phone)
     asyncio.run(_add(config, number, reason, scope))
     whole = scope is Scope.EVERYTHING or reason is SuppressedFor.DEAD_NUMBER
-    typer.echo(f"{masked(number)} gets no {'text' if whole else 'marketing'} any more", err=True)
+    say(f"{masked(number)} gets no {'text' if whole else 'marketing'} any more", err=True)
 
 
 async def _add(config: Path, number: Number, reason: SuppressedFor, scope: Scope) -> None:
@@ -63,10 +63,10 @@ def remove(phone: PhoneOption, scope: ScopeOption = Scope.MARKETING, config: Con
     number = read_phone(phone)
     was = asyncio.run(_remove(config, number, scope))
     if not was:
-        typer.echo(f"{masked(number)} has no suppression of {scope}", err=True)
+        say(f"{masked(number)} has no suppression of {scope}", err=True)
         raise typer.Exit(1)
     for row in was:
-        typer.echo(f"lifted: {row.reason}, of {_day(row)}", err=True)
+        say(f"lifted: {row.reason}, of {_day(row)}", err=True)
 
 
 async def _remove(config: Path, number: Number, scope: Scope) -> list[SuppressionRow]:
@@ -145,7 +145,7 @@ def _read(
     if at is not None:
         at = at if at.tzinfo else at.replace(tzinfo=UTC)
         if at > now:  # it is obeyed, but must not overrule what its person agrees to from now on
-            typer.echo(f"{place}: at: is in the future; taken over as said now", err=True)
+            say(f"{place}: at: is in the future; taken over as said now", err=True)
             at = now
     return SuppressionRow(person_of(number.e164, pepper), its_scope, its_reason, at.timestamp() if at else None)
 

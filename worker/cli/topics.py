@@ -5,6 +5,7 @@ import asyncio
 import typer
 
 from worker.cli.options import DEFAULT_CONFIG, ConfigOption
+from worker.cli.printing import say
 from worker.environment import load_settings
 from worker.kafka.checking import check_topics
 from worker.kafka.topics import create_topics, open_admin
@@ -18,8 +19,8 @@ def create(config: ConfigOption = DEFAULT_CONFIG) -> None:
     """Make every topic that is missing, with the partitions and retention it should have."""
     made = asyncio.run(_create(load_settings(config / "worker.yaml")))
     for name in made:
-        typer.echo(name)
-    typer.echo(f"{len(made)} made" if made else "all topics are there", err=True)
+        say(name)
+    say(f"{len(made)} made" if made else "all topics are there", err=True)
 
 
 @app.command("check")
@@ -32,10 +33,10 @@ def check(config: ConfigOption = DEFAULT_CONFIG) -> None:
     """
     problems = asyncio.run(_check(load_settings(config / "worker.yaml")))
     for problem in problems:
-        typer.echo(problem)
+        say(problem)
     if problems:
         raise typer.Exit(1)
-    typer.echo("all topics are as they should be", err=True)
+    say("all topics are as they should be", err=True)
 
 
 async def _create(settings: Settings) -> list[str]:

@@ -10,7 +10,7 @@ import typer
 from rich.table import Table
 
 from worker.cli.options import JsonOption
-from worker.cli.printing import console
+from worker.cli.printing import console, say
 
 DEADLINE_S = 5.0
 COLUMNS = ("source", "topic", "partition", "offset", "unread", "state", "since_s", "key", "waits_for")
@@ -32,10 +32,10 @@ def why_stuck(
     """
     rows = [row for row in _ask(url) if every or row["state"] != "idle"]
     if as_json:
-        typer.echo(orjson.dumps(rows, option=orjson.OPT_INDENT_2))
+        say(orjson.dumps(rows, option=orjson.OPT_INDENT_2))
         return
     if not rows:
-        typer.echo("nothing is waiting: everything that was read is finished", err=True)
+        say("nothing is waiting: everything that was read is finished", err=True)
         return
     table = Table(box=None, pad_edge=False)
     for name in COLUMNS:
@@ -54,5 +54,5 @@ def _ask(url: str) -> list[dict[str, Any]]:
             return rows
     except (urllib.error.URLError, TimeoutError, ValueError) as error:
         reason = getattr(error, "reason", error)
-        typer.echo(f"no worker answers at {url}: {reason}; the port is in its log line worker.running", err=True)
+        say(f"no worker answers at {url}: {reason}; the port is in its log line worker.running", err=True)
         raise typer.Exit(1) from None

@@ -2,7 +2,7 @@
 
 import re
 import unicodedata
-from functools import cache
+from functools import lru_cache
 
 from worker.content.normalising import JOINER, is_unseen
 
@@ -41,17 +41,23 @@ _ALIKE |= {"œ": "oe", "æ": "ae", "×": "x", "٪": "%"}
 _ALIKE |= {JOINER: ""}
 
 
+MOST_CHARACTERS = 4_096  # that are remembered: more than any language of ours has
+
+
 class _Table(dict[int, str]):
-    """What each character becomes, found out when it is first met."""
+    """What each character becomes, found out when it is first met; emptied before it grows without end."""
 
     def __missing__(self, code: int) -> str:
-        return self.setdefault(code, _plain(chr(code)))
+        if len(self) >= MOST_CHARACTERS:
+            self.clear()
+        plain = self[code] = _plain(chr(code))
+        return plain
 
 
 _TABLE = _Table()
 
 
-@cache
+@lru_cache(maxsize=MOST_CHARACTERS)
 def _plain(character: str) -> str:
     if is_unseen(character):
         return ""

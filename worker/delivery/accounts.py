@@ -53,13 +53,18 @@ class Credentials(Config):
 
 def _secret(account: str, name: str, file: Path | None, variable: str | None) -> str:
     try:
-        value = file.read_text().strip() if file else os.environ.get(variable or "", "")
-    except OSError as error:
+        value = (file.read_text("utf-8") if file else os.environ.get(variable or "", "")).strip()
+    except (OSError, UnicodeDecodeError) as error:
         raise ConfigurationError(
             [Problem(str(file), None, "", f"the {name} of account {account} cannot be read")]
         ) from error
+    place = str(file) if file else "environment"
+    if not value.isprintable():
+        message = (
+            f"the {name} of account {account} has a character that no HTTP header carries, as a line's end within it"
+        )
+        raise ConfigurationError([Problem(place, None, variable or "", message)])
     if not value:
-        place = str(file) if file else "environment"
         raise ConfigurationError([Problem(place, None, variable or "", f"the {name} of account {account} is empty")])
     return value
 

@@ -21,6 +21,7 @@ class ProviderReason(StrEnum):
     CONNECTION_LOST = "connection_lost"
     SERVER_ERROR = "server_error"
     UNREADABLE_ANSWER = "unreadable_answer"
+    REDIRECTED = "redirected"
     RECIPIENT_REFUSED = "recipient_refused"
     NUMBER_REFUSED = "number_refused"
     SENDER_REFUSED = "sender_refused"

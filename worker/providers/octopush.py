@@ -26,6 +26,8 @@ from worker.telemetry.tracing import spans
 
 Credentials = tuple[str, SecretStr]  # login and key
 MAX_ANSWER_BYTES, MAX_LINES_BYTES = 64 * 1024, 1024 * 1024
+# Of one message: beyond them, what an answer says of money and segments is none.
+MOST_COST, MOST_CREDIT, MOST_SEGMENTS, MOST_CODE_DIGITS = 100.0, 1e9, 100, 6
 LOOK_UP_DEADLINE_S = 60.0  # registers abroad are asked one by one
 LONG_HOLD_S, RATE_HOLD_S = 30.0, 2.0
 
@@ -46,6 +48,8 @@ def _account(reason: ProviderReason) -> Submitted:
 _TEXT = _our_fault(ProviderReason.TEXT_REFUSED, DeadLetterReason.TEXT_REFUSED)
 _SENDER = _our_fault(ProviderReason.SENDER_REFUSED, DeadLetterReason.SENDER_REFUSED)
 _UNREADABLE = Submitted(answer=Answer.AMBIGUOUS, reason=ProviderReason.UNREADABLE_ANSWER)
+# Whoever answered may have taken it. It is not followed: login, key, number and text would go to another host.
+_REDIRECTED = Submitted(answer=Answer.AMBIGUOUS, reason=ProviderReason.REDIRECTED, hold_s=LONG_HOLD_S)
 _AGAIN = Submitted(answer=Answer.AMBIGUOUS, reason=ProviderReason.SERVER_ERROR)
 
 CODES: Mapping[int, Submitted] = {
@@ -87,9 +91,12 @@ class Octopush:
     def renew(self, credentials: Credentials) -> None:
         """Use other *credentials* from the next request on."""
         self._headers = _named(credentials)
+        self._is_sendable = all(value.isprintable() for value in self._headers.values())
 
     async def send(self, sms: Sms, ref: str) -> Submitted:
         """Submit *sms*; one recipient a request, so that a ticket is a message."""
+        if not self._is_sendable:  # no header carries them: it waits for the account, as for a wrong key
+            return _account(ProviderReason.BAD_CREDENTIALS)
         body = orjson.dumps(
             {
                 "recipients": [{"phone_number": sms.to}],
@@ -103,16 +110,12 @@ class Octopush:
             }
         )
         try:
-            async with self._session.post(
-                self._url, data=body, headers=_with_trace(self._headers, sms.traceparent)
-            ) as response:
+            headers = _with_trace(self._headers, sms.traceparent)
+            async with self._session.post(self._url, data=body, headers=headers, allow_redirects=False) as response:
                 return classify(response.status, response.headers, await _read(response))
         except aiohttp.ClientConnectorError as error:
             return _not_connected(error)
-        except (
-            aiohttp.ConnectionTimeoutError,
-            aiohttp.InvalidURL,
-        ):  # before a byte of the request was written
+        except (aiohttp.ConnectionTimeoutError, aiohttp.InvalidURL):  # before a byte of the request was written
             return Submitted(answer=Answer.NOT_SENT, reason=ProviderReason.CONNECT_FAILED)
         except TimeoutError:
             return Submitted(answer=Answer.AMBIGUOUS, reason=ProviderReason.TIMED_OUT)
@@ -138,16 +141,18 @@ class OctopushLines:
         """
         body = orjson.dumps({"phone_numbers": list(numbers), "simulation_mode": self._simulation_mode})
         try:
-            async with self._session.post(self._url, data=body, headers=self._headers) as response:
+            async with self._session.post(
+                self._url, data=body, headers=self._headers, allow_redirects=False
+            ) as response:
                 status, content = response.status, await _read(response, MAX_LINES_BYTES)
-        except (aiohttp.ClientError, TimeoutError) as error:
+        except (aiohttp.ClientError, TimeoutError, ValueError) as error:  # the last: a key that no header carries
             raise LookUpFailed(f"octopush does not answer a look-up: {type(error).__name__}") from error
         try:
             rows = orjson.loads(content)
         except orjson.JSONDecodeError:
             rows = None
         if status != HTTPStatus.OK or not isinstance(rows, list):
-            code = rows.get("code") if isinstance(rows, dict) else None
+            code = _number(rows.get("code")) if isinstance(rows, dict) else None
             raise LookUpFailed(f"octopush answered a look-up with HTTP {status}, code {code or 'none'}")
         found = (row for row in rows if isinstance(row, dict))
         return {str(row["phone_number"]): line_of(row) for row in found if row.get("phone_number")}
@@ -187,6 +192,8 @@ def classify(status: int, headers: Mapping[str, str], content: bytes) -> Submitt
             code="429",
             hold_s=_retry_after_s(headers),
         )
+    if 300 <= status < 400:
+        return _coded(_REDIRECTED, status)
     if status in (401, 403):
         return _coded(CODES[status], status)
     body = _json(content)
@@ -201,15 +208,25 @@ def classify(status: int, headers: Mapping[str, str], content: bytes) -> Submitt
 
 
 def _accepted(body: Mapping[str, Any]) -> Submitted:
-    cost, segments, credit = (body.get(name) for name in ("total_cost", "number_of_sms_needed", "residual_credit"))
+    ticket, segments, contacts = (
+        body.get(name) for name in ("sms_ticket", "number_of_sms_needed", "number_of_contacts")
+    )
+    if contacts not in (None, 1) or isinstance(ticket, bool) or not isinstance(ticket, str | int):
+        return _coded(_UNREADABLE, HTTPStatus.OK)  # that nobody gets it, or more than one, proves nothing
     return Submitted(
         answer=Answer.ACCEPTED,
-        provider_ref=str(body["sms_ticket"])[:100],
-        cost=float(cost) if isinstance(cost, int | float) else None,
+        provider_ref="".join(one for one in str(ticket)[:100] if one.isprintable()),
+        cost=_amount(body.get("total_cost"), 0.0, MOST_COST),
         currency="EUR",
-        segments=segments if isinstance(segments, int) else None,
-        credit=float(credit) if isinstance(credit, int | float) else None,
+        segments=segments if type(segments) is int and 1 <= segments <= MOST_SEGMENTS else None,
+        credit=_amount(body.get("residual_credit"), -MOST_CREDIT, MOST_CREDIT),
     )
+
+
+def _amount(value: object, least: float, most: float) -> float | None:
+    """Return a sum of money; None for what cannot be one: then it costs what is reckoned here."""
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return float(value) if is_number and least <= value <= most else None  # type: ignore[operator,arg-type]
 
 
 def _coded(meaning: Submitted, code: int) -> Submitted:
@@ -232,7 +249,11 @@ def _json(content: bytes) -> Mapping[str, Any] | None:
 
 def _number(code: object) -> int:
     """Return a code, which this API writes as a number and leniently may write as text; 0 for none."""
-    return int(code) if isinstance(code, int) or (isinstance(code, str) and code.isdecimal()) else 0
+    written = str(code) if type(code) is int else code
+    is_code = (
+        isinstance(written, str) and len(written) <= MOST_CODE_DIGITS and written.isascii() and written.isdecimal()
+    )
+    return int(written) if is_code else 0  # type: ignore[call-overload]
 
 
 def _retry_after_s(headers: Mapping[str, str]) -> float:
