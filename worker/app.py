@@ -79,7 +79,7 @@ class Worker:
         read = {topic for runner in stage.runners.values() for topic in runner.source.standing.topics}
         self._retaining = Retaining(settings.kafka, read, shared.clock)
         self._telling = Telling(shared.database, shared.clock)
-        self._database_answers = True
+        self._database, self._database_answers = shared.database, True
         self._clock = shared.clock
         self.overseer = Overseer(shared, stage, lambda: self._database_answers)
         self.observer = Observer(stage, shared.database, self.overseer, self._retaining, lambda: self._database_answers)
@@ -196,6 +196,7 @@ class Worker:
         while True:
             try:
                 await self._clock.set()
+                await self._database.require_writable()
                 self._database_answers = True
             except (StateUnavailable, StateRefused):
                 self._database_answers = False

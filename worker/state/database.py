@@ -6,13 +6,14 @@ Every database error that leaves this folder is `StateUnavailable`, so that who 
 
 import asyncio
 import fcntl
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
 import structlog
+from sqlalchemy.dialects import postgresql
 from sqlalchemy.exc import DataError, DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
@@ -21,6 +22,7 @@ from sqlalchemy.pool import AsyncAdaptedQueuePool
 from worker.errors import ConfigurationError, Problem, StateRefused, StateUnavailable, is_cut_off
 from worker.sealing import Pepper
 from worker.servers import DatabaseSettings
+from worker.state.connections import bounds, discard_if_useless, notice_a_dead_peer, require_writable, trusting
 from worker.state.tables import facts
 from worker.telemetry.resources import Resource, Use
 
@@ -29,6 +31,7 @@ log = structlog.get_logger(__name__)
 # was changed, a missing table: somebody will mend those, and until then everything holds. 23505: two writers met.
 VALUE_STATES, UNIQUE_VIOLATION = ("22", "23"), "23505"
 SQLITE_WAIT_S = 30.0
+LAST_WRITE = "last_write"
 URGENT_POOL = 3  # look-up, fence and ledger, of which each asks one at a time
 
 
@@ -115,6 +118,20 @@ class Database:
             return False
         return True
 
+    async def require_writable(self) -> None:
+        """
+        Write something: a server that was demoted still answers, and takes nothing.
+
+        Raises:
+            StateUnavailable: The database does not answer, or takes no writes.
+        """
+        if not self.is_postgresql:
+            return
+        beat = postgresql.insert(facts).values(name=LAST_WRITE, value=sa.cast(sa.func.now(), sa.Text))
+        async with self.transaction() as connection:
+            newest = {"value": beat.excluded.value}
+            await connection.execute(beat.on_conflict_do_update(index_elements=["name"], set_=newest))
+
     async def lock_persons(self, connection: AsyncConnection, persons: set[str]) -> None:
         """
         Keep everybody else away from what *persons* agreed to until the transaction ends.
@@ -192,7 +209,7 @@ async def open_database(settings: DatabaseSettings, *, tool: bool = False) -> As
     """
     url = sa.make_url(settings.url.get_secret_value())
     with nullcontext() if tool else _one_process(url):
-        engine = _engine(url, settings, settings.pool)
+        engine = _engine(url, settings, settings.pool, tool=tool)
         # SQLite has one writer, and whoever is to write next waits for the one before.
         urgent = None if tool or url.get_backend_name() == "sqlite" else _engine(url, settings, URGENT_POOL)
         try:
@@ -203,7 +220,7 @@ async def open_database(settings: DatabaseSettings, *, tool: bool = False) -> As
                 await urgent.dispose()
 
 
-def _engine(url: sa.URL, settings: DatabaseSettings, pool: int) -> AsyncEngine:
+def _engine(url: sa.URL, settings: DatabaseSettings, pool: int, *, tool: bool = False) -> AsyncEngine:
     if url.get_backend_name() == "sqlite":
         engine = create_async_engine(
             url,
@@ -226,27 +243,21 @@ def _engine(url: sa.URL, settings: DatabaseSettings, pool: int) -> AsyncEngine:
             "command_timeout": settings.statement_timeout_s,
             "timeout": settings.statement_timeout_s,
             **settings.connect_args(),
-            "server_settings": {"application_name": "sms-worker", "synchronous_commit": "on", "jit": "off"},
+            "server_settings": {
+                "application_name": "sms-worker",
+                "synchronous_commit": "on",
+                "jit": "off",
+                **bounds(settings),
+            },
         },
     )
+    sa.event.listen(engine.sync_engine, "connect", notice_a_dead_peer)
+    sa.event.listen(engine.sync_engine, "handle_error", discard_if_useless)
+    if not tool:
+        sa.event.listen(engine.sync_engine, "connect", require_writable)
     if settings.ca_file is not None:
-        sa.event.listen(engine.sync_engine, "do_connect", _trusting(settings))
+        sa.event.listen(engine.sync_engine, "do_connect", trusting(settings))
     return engine
-
-
-def _trusting(settings: DatabaseSettings) -> Callable[..., None]:
-    """Return what gives each new connection the authorities of now; those of before, while their file is half written."""
-    last = settings.tls()
-
-    def trust(_: object, __: object, ___: object, options: dict[str, Any]) -> None:
-        nonlocal last
-        try:
-            last = settings.tls()
-        except ConfigurationError as error:
-            log.warning("state.authorities_unreadable", error=str(error))
-        options["ssl"] = last
-
-    return trust
 
 
 def _prepare_sqlite(connection: Any, _: object) -> None:
