@@ -5,6 +5,9 @@ import time
 from datetime import UTC, datetime
 from typing import Protocol
 
+# Goes on while a host is suspended, unlike CLOCK_MONOTONIC: a claim's start window must not outlive its lease.
+SINCE_BOOT = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
+
 
 class Clock(Protocol):
     """Tells the time and waits."""
@@ -27,8 +30,8 @@ class SystemClock:
         return datetime.now(UTC)
 
     def monotonic(self) -> float:
-        """Return the loop's monotonic seconds."""
-        return time.monotonic()
+        """Return seconds since the host's start, those that it was suspended included."""
+        return time.clock_gettime(SINCE_BOOT)
 
     async def sleep(self, seconds: float) -> None:
         """Wait *seconds*."""

@@ -43,11 +43,11 @@ from worker.telemetry import metrics
 from worker.policy.consent import Scope, SuppressedFor
 from worker.state.suppressing import Suppressing, SuppressionRow
 from worker.state.tables import (
-    OLDEST_SERVED, SERVES, consents, contacts, deferred, facts, handled_letters, ledger, metadata, person_keys,
+    OLDEST_SERVED, SERVES, accounts, consents, contacts, deferred, facts, handled_letters, ledger, metadata, person_keys,
     projections, seen_events,
 )  # fmt: skip
 from worker.state.upkeep import Upkeep
-from worker.state.waiting import SeenEvents
+from worker.state.waiting import SeenEvents, Waiting
 
 CONTACT = PEPPER.name("contact", "c-1")
 PERSON = PEPPER.name("phone", "+33612345678")
@@ -321,6 +321,46 @@ async def test_all_that_is_kept_of_somebody_with_everything_is_json(projector, d
         1, 2, 1, 1, 1,
     ]  # fmt: skip
     assert (told["acts"][0]["record"], told["acts"][0]["headers"]) == ({"wording": "Oui"}, {"ce_id": "e"})
+
+
+@pytest.mark.parametrize("back_s", [3600.0, 262.0])
+async def test_a_clock_that_was_set_back_stops_nobody(fences, database, back_s: float) -> None:
+    """Bucket, hold and the lease of a dead process were stored by a clock that is ahead of the one that counts now."""
+    async with database.transaction() as connection:
+        now = await connection.scalar(sa.select(db_now()))
+        await connection.execute(
+            accounts.update().values(refilled_at=now + back_s, held_until=now + back_s - 1.0, tokens=10.0)
+        )
+        row = {"message_id": message_id(), "fingerprint": "f", "state": "claimed", "attempt": 1, "reuse": False,
+               "holder": "dead:1", "account": "a", "lease_until": now + back_s - 1.0, "ambiguous": False, "updated_at": now}  # fmt: skip
+        await connection.execute(ledger.insert().values(**row))
+
+    (reply,) = await fences.pass_through("a", account(max_in_flight=1), [ask(message_id())])
+
+    assert isinstance(reply, Claimed)
+
+
+async def test_a_hold_goes_on_for_what_is_left_of_it_when_the_clock_is_set_back(fences, database) -> None:
+    async with database.transaction() as connection:
+        now = await connection.scalar(sa.select(db_now()))
+        await connection.execute(
+            accounts.update().values(refilled_at=now + 3600.0, held_until=now + 3700.0, tokens=10.0)
+        )
+
+    (reply,) = await fences.pass_through("a", account(), [ask(message_id())])
+
+    assert isinstance(reply, Wait)
+    assert reply.why == "held"
+
+
+async def test_what_a_dead_mover_took_by_a_clock_that_is_no_more_is_taken_again(database) -> None:
+    async with database.transaction() as connection:
+        now = await connection.scalar(sa.select(db_now()))
+        values = {"message_id": message_id(), "step": 1, "lane": "marketing", "due": now - 9.0, "reason": "delayed",
+                  "template": "t", "recipient": CONTACT, "message": b"{}", "taken_until": now + 3600.0}  # fmt: skip
+        await connection.execute(deferred.insert().values(**values))
+
+    assert len(await Waiting(database).take(Lane.MARKETING, 10)) == 1
 
 
 async def test_a_withdrawal_written_twice_changes_nothing_and_keeps_its_record_as_proof(projector, database) -> None:

@@ -1,7 +1,12 @@
 """One attempt: start in time or not at all."""
 
+import time
+
+import pytest
+
 from tests.builders import account
 from tests.fakes import ManualClock
+from worker.clock import SystemClock
 from worker.delivery.attempts import Attempts
 from worker.delivery.asks import Claimed
 from worker.delivery.ledger import Answer
@@ -45,6 +50,24 @@ async def test_a_process_that_froze_between_the_fence_and_the_call_sends_nothing
     assert (late.answer, late.reason) == (Answer.NOT_SENT, ProviderReason.TOO_LATE_TO_START)
     assert its.provider.refs == ["m-1-1"]
     assert holds == []
+
+
+@pytest.mark.parametrize(
+    ("moved_s", "sent"), [(3600.0, False), (262.0, False), (-3600.0, True), (-262.0, True), (1.0, True)]
+)
+async def test_a_machine_that_was_paused_or_whose_clock_moved_on_sends_nothing_late(moved_s: float, sent: bool) -> None:
+    """Its monotonic clock stood still meanwhile, and its claim may be another's by now."""
+    its = attempts(ManualClock(), Submitted(answer=Answer.ACCEPTED), holds=[])
+
+    await its.submit("m-1", Claimed(1, "me:1", asked_at=0.0, asked_wall=time.time() - moved_s), SMS)
+
+    assert bool(its.provider.refs) is sent
+
+
+def test_durations_go_on_while_the_host_is_suspended(monkeypatch) -> None:
+    monkeypatch.setattr(time, "clock_gettime", {time.CLOCK_BOOTTIME: 77.0}.__getitem__)
+
+    assert SystemClock().monotonic() == 77.0
 
 
 async def test_an_account_that_must_rest_is_held_for_everybody() -> None:

@@ -59,6 +59,7 @@ class Claimed:
     The HTTP call may start, within the account's start window since *asked_at* (monotonic).
 
     Attributes:
+        asked_wall: The host's own time of day then; a machine that was paused knows only by it. None if it is not known.
         entry: The row as it was written.
         verdict: With the consent that allows it.
     """
@@ -66,6 +67,7 @@ class Claimed:
     attempt: int
     holder: str
     asked_at: float = 0.0
+    asked_wall: float | None = field(default=None, compare=False, kw_only=True)
     entry: Entry | None = field(default=None, compare=False)
     verdict: Verdict | None = field(default=None, compare=False)
 

@@ -1,6 +1,7 @@
 """One attempt: start in time or not at all, hand over, write down what came of it."""
 
 import random
+import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field, replace
 
@@ -103,6 +104,9 @@ class Attempts:
         return replace(submitted, hold_s=rest_s)
 
     async def _submit_once(self, ref: str, claimed: Claimed, sms: Sms) -> Submitted:
-        if self._clock.monotonic() - claimed.asked_at >= self.account.start_window_s:
+        ran_s = self._clock.monotonic() - claimed.asked_at
+        if claimed.asked_wall is not None:  # a machine that was paused, or a clock that moved on: too late is safe
+            ran_s = max(ran_s, time.time() - claimed.asked_wall)
+        if ran_s >= self.account.start_window_s:
             return Submitted(answer=Answer.NOT_SENT, reason=ProviderReason.TOO_LATE_TO_START)
         return await self.provider.send(sms, ref)

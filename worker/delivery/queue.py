@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Protocol
@@ -141,7 +142,7 @@ class FenceQueue:
         self._waits |= {ask.lane: "concurrency" for ask in going if ask.lane not in deciding}
         if not asks:
             return FULL_NAP_S if by_holder else None
-        asked_at = self._clock.monotonic()
+        asked_at = self._clock.monotonic(), time.time()
         self._deciding = chosen
         naps, waits = list[Wait](), dict[Lane, str]()
         try:
@@ -202,7 +203,7 @@ class FenceQueue:
     async def _single_out(self, asks: Sequence[Ask], waiting: Mapping[str, Waiting], error: PermanentError) -> float:
         """The database refuses one of *asks*: ask one at a time, and tell whoever it is."""
         for ask in asks:
-            future, asked_at = waiting[ask.holder][1], self._clock.monotonic()
+            future, asked_at = waiting[ask.holder][1], (self._clock.monotonic(), time.time())
             try:
                 (reply,) = await self._decide([ask])
             except PermanentError:
@@ -212,8 +213,15 @@ class FenceQueue:
                 self._answer(future, reply, asked_at)
         return 0.05
 
-    def _answer(self, future: Promise, reply: Reply, asked_at: float) -> Wait | None:
-        """Hand *reply* to whoever waits for it; return it if that is to wait on."""
+    def _answer(self, future: Promise, reply: Reply, asked_at: tuple[float, float]) -> Wait | None:
+        """
+        Hand *reply* to whoever waits for it; return it if that is to wait on.
+
+        Args:
+            future: Who waits.
+            reply: Of the fence.
+            asked_at: When it was asked, in monotonic seconds and by the host's time of day.
+        """
         if isinstance(reply, Wait):
             if self._closed and not future.done():
                 future.set_exception(Stopping())
@@ -221,7 +229,8 @@ class FenceQueue:
         if not future.done():
             if isinstance(reply, Claimed):
                 self.concurrency.begin()
-            future.set_result(replace(reply, asked_at=asked_at) if isinstance(reply, Claimed) else reply)
+                reply = replace(reply, asked_at=asked_at[0], asked_wall=asked_at[1])
+            future.set_result(reply)
         return None
 
     async def _decide(self, asks: Sequence[Ask]) -> list[Reply]:

@@ -45,7 +45,7 @@ def timed(message: Message, known: Known, table: RoutingTable) -> Message:
 def wait_for(message: Message, now: datetime, reason: Reason, patience_s: float) -> Defer | None:
     """Return to wait as long again as it has waited for *reason*; None if *patience_s* is over."""
     since = message.waiting_since if message.waiting_for == reason and message.waiting_since else now
-    waited_s = (now - since).total_seconds()
+    waited_s = max(0.0, (now - since).total_seconds())  # the database's clock may have been set back
     if waited_s >= patience_s:
         return None
     more_s = min(max(FIRST_WAIT_S, waited_s), patience_s - waited_s)

@@ -1,6 +1,7 @@
 """The fence's transaction: lock, read, decide, write. What is decided is in `worker.delivery.fence`."""
 
 from collections.abc import Collection, Mapping, Sequence
+from typing import Any
 
 import sqlalchemy as sa
 import structlog
@@ -26,6 +27,7 @@ from worker.state.waiting import SeenEvents, Waiting
 from worker.telemetry import metrics
 
 log = structlog.get_logger(__name__)
+CLOCK_BACK_S = 1.0  # the database's clock went back by more than a correction of it
 
 _LOCK_ACCOUNT = sa.select(accounts).where(accounts.c.name == sa.bindparam("account")).with_for_update()
 _NOW = sa.select(
@@ -39,6 +41,7 @@ _NOW = sa.select(
     .scalar_subquery()
     .label("live_claims"),
     sa.select(sa.func.min(projections.c.caught_up_at)).scalar_subquery().label("caught_up_at"),
+    sa.select(sa.func.max(projections.c.caught_up_at)).scalar_subquery().label("newest_at"),
     sa.select(sa.func.count()).select_from(cancellations).scalar_subquery().label("cancellations"),
 )
 
@@ -100,9 +103,7 @@ class FenceStore:
             await write_watch(connection, decision.watch)
             await add(connection, {(name, 0): amount for name, amount in decision.spent.items()})
             changed = accounts.update().where(accounts.c.name == name)
-            await connection.execute(
-                changed.values(tokens=decision.tokens, refilled_at=max(view.now, view.refilled_at))
-            )
+            await connection.execute(changed.values(tokens=decision.tokens, refilled_at=view.now))
         self._tell(decision.watch, view.now)
         return decision.replies
 
@@ -118,6 +119,10 @@ class FenceStore:
         persons = {ask.person for ask in asks if ask.person is not None}
         await self._database.lock_persons(connection, persons)
         now = (await connection.execute(_NOW, {"account": name})).one()
+        if (back_s := account.refilled_at - now.now) > CLOCK_BACK_S:
+            await self._set_back(connection, name, back_s)
+            account = (await connection.execute(_LOCK_ACCOUNT, {"account": name})).one()
+            now = (await connection.execute(_NOW, {"account": name})).one()
         acts, suppressed = await read_acts(connection, persons)
         return View(
             now=now.now,
@@ -133,8 +138,25 @@ class FenceStore:
             lately=await read_lately(connection, asks, now.now),
             spent=await read_sums(connection, names(name, now.now)) if name in self.budgets else {},
             cancelled=await read_cancelled(connection, asks) if now.cancellations else {},
-            projection_age_s=None if now.caught_up_at is None else now.now - now.caught_up_at,
+            projection_age_s=_projection_age_s(now),
         )
+
+    async def _set_back(self, connection: AsyncConnection, name: str, back_s: float) -> None:
+        """
+        Take back what was stored by a clock that is no more: the database's went back, or another server's counts now.
+
+        The account's last fence tells by how much. Without this the bucket, a hold and the leases of dead processes would
+        stop an account for as long as the clock went back.
+        """
+        log.warning("state.clock_set_back", account=name, seconds=round(back_s, 1))
+        claimed = sa.select(ledger.c.message_id).where(ledger.c.account == name, ledger.c.state == "claimed")
+        await connection.execute(claimed.order_by(ledger.c.message_id).with_for_update())
+        its = ledger.update().where(ledger.c.account == name, ledger.c.state == "claimed")
+        earlier = {"lease_until": ledger.c.lease_until - back_s, "ref_since": ledger.c.ref_since - back_s}
+        await connection.execute(its.values(**earlier))
+        held = accounts.update().where(accounts.c.name == name)
+        held_until = sa.case((accounts.c.held_until > 0, accounts.c.held_until - back_s), else_=0.0)
+        await connection.execute(held.values(held_until=held_until, refilled_at=db_now()))
 
     def _tell(self, watch: Watch, now: float) -> None:
         """Count what the guard found, and log each scope once as long as its block lasts, or would last."""
@@ -145,3 +167,11 @@ class FenceStore:
             if found.finding.is_new and scope not in self._told:
                 self._told[scope] = now + found.watched.rules.block_for.total_seconds()
                 log.warning("guard.found", rule=rule, mode=mode, scope=scope)
+
+
+def _projection_age_s(now: sa.Row[Any]) -> float | None:
+    """Return how old the knowledge of consent is; None if nobody knows, as of a partition that is ahead of the clock."""
+    if now.caught_up_at is None or now.newest_at > now.now + CLOCK_BACK_S:
+        return None
+    age_s: float = now.now - now.caught_up_at
+    return age_s

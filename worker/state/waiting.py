@@ -72,7 +72,10 @@ class Waiting:
             .where(
                 deferred.c.lane == lane.value,
                 deferred.c.due <= db_now() - CLOCK_MARGIN_S,
-                deferred.c.taken_until <= db_now(),
+                # Taken for longer than anybody takes: by a clock that is no more.
+                sa.or_(
+                    deferred.c.taken_until <= db_now(), deferred.c.taken_until > db_now() + TAKEN_S + CLOCK_MARGIN_S
+                ),
             )
             .order_by(deferred.c.due)
             .limit(most)
