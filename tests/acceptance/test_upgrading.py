@@ -35,11 +35,12 @@ def before(tmp_path) -> Path:
     return folder
 
 
-def test_the_version_before_lacks_the_newest_migration_and_no_other(before) -> None:
-    of_now = {path.name for path in MIGRATIONS.glob("versions/*.py")}
-    of_before = {path.name for path in (before / MIGRATIONS.relative_to(ROOT)).glob("versions/*.py")}
+def test_the_version_before_lacks_the_newest_migrations_and_no_other(before) -> None:
+    of_now = sorted(path.name for path in MIGRATIONS.glob("versions/*.py"))
+    of_before = sorted(path.name for path in (before / MIGRATIONS.relative_to(ROOT)).glob("versions/*.py"))
 
-    assert of_now - of_before == {max(of_now)}, "make tests/data/worker-before.tar.xz anew: CONTRIBUTING.md"
+    assert of_before == of_now[: len(of_before)], "make tests/data/worker-before.tar.xz anew: CONTRIBUTING.md"
+    assert len(of_before) < len(of_now), "make tests/data/worker-before.tar.xz anew: CONTRIBUTING.md"
 
 
 async def publish_until(world: World, stop: asyncio.Event) -> int:

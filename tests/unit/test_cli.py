@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 
 from tests import builders
 from tests.unit.test_configuration import change
-from worker.cli import printing
+from worker.cli import demo, printing
 from worker.cli.printing import console, progress, say
 from worker.cli.people import plain_cells, read_csv
 from worker.cli import app
@@ -295,3 +295,19 @@ def test_there_is_no_bar_where_there_is_no_terminal(capsys) -> None:
         bar.add_task("contacts", total=1)
 
     assert capsys.readouterr().err == ""
+
+
+def test_the_demo_empties_no_folder_that_it_did_not_make(tmp_path) -> None:
+    theirs = tmp_path / "theirs"
+    theirs.mkdir()
+    (theirs / "thesis.txt").write_text("three years")
+    own = tmp_path / "own"
+    demo._empty(own)
+    (own / "state.db").write_text("")
+
+    with pytest.raises(typer.BadParameter, match="no demo made it"):
+        demo._empty(theirs)
+    demo._empty(own)
+
+    assert (theirs / "thesis.txt").read_text() == "three years"
+    assert [one.name for one in own.iterdir()] == [demo.MARK]

@@ -12,21 +12,35 @@ from worker.cli.printing import PlainConsole
 from worker.demo.playing import play
 from worker.lifecycle import stop_on_signals
 
+MARK = ".sms-worker-demo"
+
 
 def demo(
     config: ConfigOption = DEFAULT_CONFIG,
-    folder: Annotated[Path, typer.Option(help="Where its data, configuration and log go; emptied first.")] = Path(
-        ".data/demo"
-    ),
+    folder: Annotated[
+        Path,
+        typer.Option(help="Where its data, configuration and log go; a new or empty folder, or an earlier demo's."),
+    ] = Path(".data/demo"),
 ) -> None:
     """
     Play a shop's day on an embedded broker, a sandbox provider and SQLite, and show what becomes of each event.
 
     Real processes and real protocols, nobody texted; takes about a minute, ends by itself and leaves nothing running.
     """
+    _empty(folder)
+    raise typer.Exit(asyncio.run(_play(config, folder)))
+
+
+def _empty(folder: Path) -> None:
+    """Make *folder*, or empty it if an earlier demo made it; whatever else is in it is somebody's."""
+    if folder.is_dir() and any(folder.iterdir()) and not (folder / MARK).is_file():
+        message = f"{folder} is not empty, and no demo made it; name another folder"
+        raise typer.BadParameter(message, param_hint="--folder")
+    if folder.exists() and not folder.is_dir():
+        raise typer.BadParameter(f"{folder} is a file; name a folder", param_hint="--folder")
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
-    raise typer.Exit(asyncio.run(_play(config, folder)))
+    (folder / MARK).write_text("sms-worker demo made this folder, and empties it when it runs again\n")
 
 
 async def _play(config: Path, folder: Path) -> int:

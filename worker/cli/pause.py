@@ -11,10 +11,12 @@ from schemas.messages import Lane
 from worker.auditing import audit_record, operator
 from worker.cli.options import DEFAULT_CONFIG, ConfigOption
 from worker.cli.printing import say
+from worker.clock import SystemClock
 from worker.errors import ConfigurationError, Problem
 from worker.kafka.clients import make_producer
+from worker.kafka.control import ControlTopic
 from worker.kafka.sink import open_sink
-from worker.pausing import Pause, scopes_in, written
+from worker.pausing import Pause, Pauses, scopes_in, written
 from worker.records import Outgoing
 from worker.routing.loading import Configuration, load_in_need
 from worker.routing.table import nearest
@@ -62,6 +64,7 @@ def resume(
     Let what was paused go on. Audited.
 
     It begins with one request at a time, and doubles from there, so that what has gathered is no blow to the provider.
+    What was not paused is named, and if nothing was, it exits 1.
 
     Example: `sms-worker resume --lane marketing`
     """
@@ -82,13 +85,19 @@ def _change(
     scopes = _scopes(configuration, lanes or [], accounts or [], routes or [])
     pause = Pause(reason, operator(), datetime.now(UTC).isoformat(timespec="seconds"))
     if file:
-        _edit(configuration.settings.pauses_in, scopes, pause, paused=paused)
+        before = _edit(configuration.settings.pauses_in, scopes, pause, paused=paused)
     else:
-        asyncio.run(_publish(configuration, scopes, pause, paused=paused))
-    say(f"{', '.join(scopes)}: {'paused' if paused else 'resumed'}", err=True)
+        before = asyncio.run(_publish(configuration, scopes, pause, paused=paused))
+    idle = [] if paused else [scope for scope in scopes if scope not in before]
+    if changed := [scope for scope in scopes if scope not in idle]:
+        say(f"{', '.join(changed)}: {'paused' if paused else 'resumed'}", err=True)
+    if idle:
+        say(f"{', '.join(idle)}: was not paused", err=True)
     path = configuration.settings.pauses_in
     if not paused and not file and (still := sorted(set(scopes) & scopes_in(_text(path)).keys())):
         say(f"{', '.join(still)}: the file {path} pauses it, too; resume with --file", err=True)
+        raise typer.Exit(1)
+    if idle == scopes:
         raise typer.Exit(1)
 
 
@@ -108,24 +117,34 @@ def _scopes(configuration: Configuration, lanes: list[Lane], accounts: list[str]
     return scopes
 
 
-async def _publish(configuration: Configuration, scopes: list[str], pause: Pause, *, paused: bool) -> None:
+async def _publish(configuration: Configuration, scopes: list[str], pause: Pause, *, paused: bool) -> set[str]:
+    """
+    Write it down; return what the topic had paused until now.
+
+    What was not paused is resumed all the same: somebody else may be pausing it at this moment.
+    """
     kafka = configuration.settings.kafka
     topics = Topics(kafka.prefix)
+    known = Pauses(tells=False)
+    await ControlTopic(kafka, topics.control, known, SystemClock()).catch_up()
+    before = set(known.paused)
     async with open_sink(make_producer(kafka)) as sink:
         for scope in scopes:
             action = "pause" if paused else "resume"
             await sink.publish(audit_record(topics, action, scope=scope, reason=pause.reason))
             key, value = written(scope, paused=paused, pause=pause)
             await sink.publish(Outgoing(topics.control, key, value))
+    return before
 
 
 def _text(path: Path) -> str:
     return path.read_text("utf-8") if path.exists() else ""
 
 
-def _edit(path: Path, scopes: list[str], pause: Pause, *, paused: bool) -> None:
-    """Write the file anew and put it in place at once, so that nobody reads half of it."""
+def _edit(path: Path, scopes: list[str], pause: Pause, *, paused: bool) -> set[str]:
+    """Write the file anew and put it in place at once, so that nobody reads half of it; return what it had paused."""
     there = scopes_in(_text(path))
+    before = set(there)
     for scope in scopes:
         if paused:
             there[scope] = pause
@@ -139,3 +158,4 @@ def _edit(path: Path, scopes: list[str], pause: Pause, *, paused: bool) -> None:
     except OSError as error:
         told = f"{path} cannot be written: {error.strerror}; write `{scopes[0]}` into it where it comes from"
         raise ConfigurationError([Problem("--file", None, "", told)]) from error
+    return before

@@ -5,6 +5,7 @@ A last processor masks whatever looks like a number all the same: somebody else'
 """
 
 import logging
+import os
 import re
 import sys
 import time
@@ -27,7 +28,10 @@ _NOT_PERSONAL = frozenset(
 def set_up_logging(level: str = "INFO", *, pretty: bool = False) -> None:
     """Send logs of this process, and of libraries from warnings on, to standard error."""
     numeric = logging.getLevelName(level.upper())
-    renderer: Any = structlog.dev.ConsoleRenderer() if pretty else structlog.processors.JSONRenderer(serializer=_dumps)
+    colors = sys.stderr.isatty() and "NO_COLOR" not in os.environ  # https://no-color.org
+    renderer: Any = structlog.processors.JSONRenderer(serializer=_dumps)
+    if pretty:
+        renderer = structlog.dev.ConsoleRenderer(colors=colors)
     processors: list[Any] = [
         add_place,
         structlog.processors.add_log_level,
