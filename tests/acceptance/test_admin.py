@@ -39,7 +39,7 @@ async def letters(world: World) -> None:
         await world.publish("order.shipped", {"contact_id": "c-0"})
         await world.publish("order.shipped", {"contact_id": "c-0"}, order_id="")
         await world.publish("order.delivered", {"contact_id": "c-0"}, place=f"-20 % AVEC LE CODE NOEL {EVIL[:8]}")
-        await world.send("orders.events", b"not json", [("ce_type", EVIL.encode()), ("ce_id", b"1"), ("ce_source", b"/x"),
+        await world.send("orders.events", b"not json", [("ce_type", b"order.shipped"), ("ce_id", EVIL.encode()), ("ce_source", b"/x"),
                          ("ce_specversion", b"1.0"), ("content-type", b"application/json")])  # fmt: skip
         await world.read("sms.transactional.dlq", lambda found: len(found) > 0)
         await world.read("sms.router.dlq", lambda found: len(found) > 1)

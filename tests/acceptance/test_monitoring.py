@@ -16,6 +16,8 @@ from tests import builders
 from tests.conftest import REAL_SERVERS
 from tests.prometheus import open_alertmanager, open_pager, open_prometheus
 from tests.world import World, open_world
+from worker.kafka.positions import INCIDENTS
+from worker.policy.event_times import TimeDoubt
 from worker.delivery.ledger import Answer, State
 from worker.delivery.verdicts import ProviderReason
 from worker.errors import DeadLetterReason
@@ -79,7 +81,7 @@ def allowed_labels(world: World) -> set[str]:
         "",
         *map("{}h".format, range(25)),
     }
-    words |= {*ASKED, "poll", "commit", "write"}
+    words |= {*ASKED, *INCIDENTS, *TimeDoubt, "poll", "commit", "write"}
     topics = Topics(its.settings.kafka.prefix)
     words |= {f"sender-{lane}" for lane in Lane} | {topics.replay, *map(topics.lane, Lane), *map(topics.lane_due, Lane)}
     words |= {topic.name for intake in its.settings.intakes.values() for topic in intake.topics}

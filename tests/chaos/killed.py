@@ -11,6 +11,7 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
+from worker.kafka.commits import Commits
 from worker.cli import main
 from worker.delivery.attempts import Attempts
 from worker.delivery.asks import Claimed
@@ -72,7 +73,7 @@ POINTS: dict[str, Callable[[], None]] = {
     "after the answer": lambda: after(Attempts, "submit"),
     "after the ledger": lambda: after(BatchedSettler, "settle"),
     "after the outcome": lambda: after(Sink, "publish", lambda _, arguments: arguments[0].topic == "sms.outcomes"),
-    "during the commit": lambda: during(Source, "_commit", 0.0005, lambda self, *_: self.name.startswith("sender-")),
+    "during the commit": lambda: during(Commits, "_commit", 0.0005, lambda self, *_: self._name.startswith("sender-")),
     "inside the revoke": lambda: before(Source, "revoked", of_sender),
 }
 
