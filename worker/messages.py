@@ -21,7 +21,8 @@ from worker.policy.hours import zone_for
 from worker.policy.number import Number, parse_number
 from worker.records import Outgoing, Record
 from worker.routing.conditions import recipients_in
-from worker.routing.decoding import Event, first_error
+from worker.routing.decoding import first_error
+from worker.routing.events import Event
 from worker.routing.table import Route
 from worker.routing.timing import names_of
 from worker.sealing import DataKey, Pepper

@@ -28,7 +28,7 @@ from worker.progress import trace_id_in
 from worker.records import Outgoing, Record
 from worker.results import MAX_LETTER_BYTES, Outcomes, day_subject, dead_letter
 from worker.routing.deciding import Deciding, Decision, GivenUp, Ignored, Projected, Read, Routed, Unrouted
-from worker.routing.decoding import Unusable
+from worker.routing.events import Unusable
 from worker.routing.table import nearest
 from worker.sealing import Pepper
 from worker.slices import Slice

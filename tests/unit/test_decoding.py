@@ -14,7 +14,8 @@ from tests import builders
 from tests.builders import NOW, binary, data, record, structured
 from worker.errors import DeadLetterReason
 from worker.policy.event_times import TimeDoubt
-from worker.routing.decoding import BadEvent, decode
+from worker.routing.decoding import decode
+from worker.routing.events import BadEvent
 from worker.settings import JsonPointers, TopicSettings
 from worker.telemetry import metrics
 

@@ -20,7 +20,7 @@ from worker.policy.consent import DatedAct, Suppression, check_consent
 from worker.policy.verdicts import Defer, Refuse
 from worker.records import Record
 from worker.routing.deciding import Deciding, Read, Routed
-from worker.routing.decoding import Unusable
+from worker.routing.events import Unusable
 from worker.routing.loading import Configuration
 from worker.settings import Intake
 from worker.state.acts import read_acts

@@ -23,7 +23,8 @@ from worker.policy.number import Number, parse_number
 from worker.policy.verdicts import Refuse, Send, Verdict
 from worker.records import Record
 from worker.routing.deciding import Deciding, Decision, GivenUp, Ignored, Projected, Read, Routed, Unrouted
-from worker.routing.decoding import Unusable, first_error
+from worker.routing.decoding import first_error
+from worker.routing.events import Unusable
 from worker.routing.loading import Configuration
 from worker.routing.table import nearest
 from worker.sealing import KeyRing, Pepper

@@ -17,7 +17,8 @@ from worker.policy.event_times import MAX_AHEAD
 from worker.policy.hours import zone_told
 from worker.policy.verdicts import Reason
 from worker.records import Record
-from worker.routing.decoding import BadEvent, Event, Unusable, decode
+from worker.routing.decoding import decode
+from worker.routing.events import BadEvent, Event, Unusable
 from worker.routing.table import Route, RoutingTable
 from worker.routing.timing import names_of
 from worker.sealing import Pepper

@@ -11,7 +11,6 @@ import re
 from codecs import BOM_UTF8
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from hashlib import blake2b
 from typing import Any, NamedTuple, TypeVar
@@ -20,13 +19,14 @@ import orjson
 from pydantic import ValidationError
 
 from schemas.cloudevents import CloudEvent
-from schemas.events import EVENTS, EventData
+from schemas.events import EVENTS
 from schemas.events.consent import ConsentRevoked
 from schemas.events.contact import ContactErased
-from worker.errors import DeadLetterReason, Failure, PermanentError
-from worker.policy.event_times import TimeDoubt, event_time
+from worker.errors import DeadLetterReason
+from worker.policy.event_times import event_time
 from worker.progress import trace_id_in
 from worker.records import UNREADABLE_HEADER, Record
+from worker.routing.events import BadEvent, Event
 from worker.settings import JsonPointers, TopicSettings
 from worker.telemetry import metrics
 
@@ -34,66 +34,11 @@ STRUCTURED = "application/cloudevents"
 CONFLUENT_MAGIC = 0  # schema-registry wire format: byte 0, then the schema's id in four bytes
 CONFLUENT_FRAME = 5
 MILLISECONDS = 1e11  # in seconds the year 5138: a larger number counts milliseconds
-MAX_ATTRIBUTE_CHARACTERS = 512  # of what is repeated of a bad envelope
 ReadT = TypeVar("ReadT")
 USED = ("specversion", "id", "source", "type")  # of an envelope; whatever else is odd in it kills no event
 
 
 _JSON_TYPE = re.compile(r"[^/;]+/([^/;]+\+)?json\s*(;|$)", re.IGNORECASE)
-
-
-@dataclass(frozen=True, slots=True)
-class Event:
-    """
-    A domain event, decoded.
-
-    Attributes:
-        time: When it happened: the event's own, else the record's, else when it was read.
-        data: Its typed payload; None if its type is not one of ours.
-        raw: The payload as JSON, for the message's sealed variables.
-        fingerprint: Hash of type and payload, to notice an id used twice.
-        doubt: Why its own time, or its record's, is not taken as it stands.
-        own_time: The time that it was published with, as it stands; empty if with none.
-    """
-
-    id: str
-    source: str
-    type: str
-    time: datetime
-    data: EventData | None
-    raw: Any
-    fingerprint: str
-    traceparent: str | None = None
-    doubt: TimeDoubt | None = None
-    own_time: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Unusable:
-    """A record that is no usable event, and as much of its envelope as could be read."""
-
-    failure: Failure
-    envelope: Mapping[str, str]
-
-
-class BadEvent(PermanentError):
-    """A record that is no usable event; as much of its envelope as could be read goes with it."""
-
-    def __init__(
-        self,
-        code: DeadLetterReason,
-        message: str,
-        *,
-        field: str | None = None,
-        envelope: Mapping[str, Any] | None = None,
-    ) -> None:
-        super().__init__(code, message, field=field)
-        known = {name: (envelope or {}).get(name) for name in ("id", "source", "type", "traceparent")}
-        if trace_id_in(str(known["traceparent"])) is None:
-            del known["traceparent"]
-        self.envelope = {
-            name: value[:MAX_ATTRIBUTE_CHARACTERS] for name, value in known.items() if isinstance(value, str) and value
-        }
 
 
 def decode(record: Record, topic: TopicSettings, now: datetime) -> Event:

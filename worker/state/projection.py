@@ -7,6 +7,7 @@ after a withdrawal has been committed and the claim's start window is over.
 
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import orjson
@@ -37,6 +38,22 @@ from worker.telemetry import metrics
 log = structlog.get_logger(__name__)
 READ_ONCE = "contacts_read_once"
 WAVES_AT_ONCE = 8  # of one transaction: whoever changes a hundred times in a batch costs several
+
+
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """
+    What is known of everybody in a wave.
+
+    Attributes:
+        keys: By subject.
+        numbers: The keyed hash of the number that each contact had before.
+        now: By the database's clock, seconds since 1970.
+    """
+
+    keys: Mapping[str, DataKey]
+    numbers: Mapping[str, str]
+    now: float
 
 
 class Projector:
@@ -152,10 +169,13 @@ class Projector:
             await self._erase(connection, wave[0].data, wave[0])
             return
         subjects = {self._subject(change) for change in wave}
-        keys, numbers = await self._keys(connection, subjects), await numbers_of(connection, subjects)
-        now: float = await connection.scalar(sa.select(db_now())) or 0.0
-        await self._update(connection, [c for c in wave if isinstance(c.data, ContactUpdated)], keys, numbers, now)
-        await self._consent(connection, [c for c in wave if not isinstance(c.data, ContactUpdated)], keys, numbers, now)
+        known = _Known(
+            await self._keys(connection, subjects),
+            await numbers_of(connection, subjects),
+            await connection.scalar(sa.select(db_now())) or 0.0,
+        )
+        await self._update(connection, [c for c in wave if isinstance(c.data, ContactUpdated)], known)
+        await self._consent(connection, [c for c in wave if not isinstance(c.data, ContactUpdated)], known)
 
     async def _keys(self, connection: AsyncConnection, subjects: Collection[str]) -> dict[str, DataKey]:
         """Return the key of each subject; made again if an erasure of this very batch destroyed it."""
@@ -165,27 +185,20 @@ class Projector:
             known |= await self._people.read(connection, missing)
         return {subject: its.key for subject, its in known.items() if its.key is not None}
 
-    async def _update(
-        self,
-        connection: AsyncConnection,
-        changes: Sequence[Change],
-        keys: Mapping[str, DataKey],
-        numbers: Mapping[str, str],
-        now: float,
-    ) -> None:
-        rows = {row["subject"]: row for row in (self._contact(change, keys, now) for change in changes)}
+    async def _update(self, connection: AsyncConnection, changes: Sequence[Change], known: _Known) -> None:
+        rows = {row["subject"]: row for row in (self._contact(change, known) for change in changes)}
         if not rows:
             return
         written = await replace(connection, list(rows.values()))
         for subject in sorted(written):
-            before, person = numbers.get(subject), rows[subject]["person"]
+            before, person = known.numbers.get(subject), rows[subject]["person"]
             if before is not None and before != person:
                 await carry_objections(connection, subject, before, person)
         theirs = sa.select(contacts.c.person).where(contacts.c.subject == consents.c.subject).scalar_subquery()
         pending = consents.update().where(consents.c.person.is_(None), among(consents.c.subject, "subjects"))
         await connection.execute(pending.values(person=theirs), {"subjects": sorted(written)})
 
-    def _contact(self, change: Change, keys: Mapping[str, DataKey], now: float) -> dict[str, Any]:
+    def _contact(self, change: Change, known: _Known) -> dict[str, Any]:
         data, subject = change.data, self._subject(change)
         if not isinstance(data, ContactUpdated):
             raise TypeError(type(data).__name__)
@@ -197,8 +210,8 @@ class Projector:
             "subject": subject,
             "person": self._person(data.phone),
             "country": number.country if isinstance(number, Number) else None,
-            "version": _not_ahead(change, now),
-            "sealed": keys[subject].seal(orjson.dumps(card)),
+            "version": _not_ahead(change, known.now),
+            "sealed": known.keys[subject].seal(orjson.dumps(card)),
         }
 
     async def _erase(self, connection: AsyncConnection, data: ContactErased, change: Change) -> None:
@@ -212,34 +225,25 @@ class Projector:
             its = Erasure(change.at, change.source, change.event_id, *record.place)
             await erase(connection, subject, persons, its)
 
-    async def _consent(
-        self,
-        connection: AsyncConnection,
-        changes: Sequence[Change],
-        keys: Mapping[str, DataKey],
-        numbers: Mapping[str, str],
-        now: float,
-    ) -> None:
+    async def _consent(self, connection: AsyncConnection, changes: Sequence[Change], known: _Known) -> None:
         if not changes:
             return
         before = await acts_by_place(connection, {self._subject(change) for change in changes})
-        rows = [row for change in changes for row in self._acts(change, keys, numbers, now)]
+        rows = [row for change in changes for row in self._acts(change, known)]
         new = [row for row in rows if place_of(row) not in before]
         if new:
             insert = inserting(self._database.is_postgresql)
             await connection.execute(insert(consents).values(recorded_at=db_now()).on_conflict_do_nothing(), new)
 
-    def _acts(
-        self, change: Change, keys: Mapping[str, DataKey], numbers: Mapping[str, str], now: float
-    ) -> list[dict[str, Any]]:
+    def _acts(self, change: Change, known: _Known) -> list[dict[str, Any]]:
         data, subject, record, at = change.data, self._subject(change), change.record, change.at
         if not isinstance(data, ConsentGranted | ConsentRevoked):
             raise TypeError(type(data).__name__)
         if isinstance(data, ConsentGranted):
-            at = _not_ahead(change, now)
+            at = _not_ahead(change, known.now)
         row = {
             "subject": subject,
-            "person": self._person(data.recipient.phone) if data.recipient.phone else numbers.get(subject),
+            "person": self._person(data.recipient.phone) if data.recipient.phone else known.numbers.get(subject),
             "at": at,
             "channel": data.channel,
             "wording_version": data.wording_version if isinstance(data, ConsentGranted) else None,
@@ -249,7 +253,7 @@ class Projector:
             "topic": record.topic,
             "partition": record.partition,
             "offset": record.offset,
-            "sealed": keys[subject].seal(proof_of(record)),
+            "sealed": known.keys[subject].seal(proof_of(record)),
         }
         return [{**row, "act": act.value, "purpose": purpose} for act, purpose in _kinds(data)]
 
