@@ -17,7 +17,9 @@ PAGES = ("on-call", "operating", "calendar", "upgrading", "dead-letters-and-repl
 # Those run until Ctrl-C, want their own file or terminal, or name places that are somebody else's.
 LEFT_OUT = ("run", "admin", "skip", "backtest", "lint-text", "preview", "find", "explain", "suppress", "send-test")
 # What there is nothing of here says so, and exits 1.
-NOTHING_THERE = {"dead-letters show", "dead-letters release", "cancel --campaign", "dead-letters replay"}
+NOTHING_THERE = {
+    "dead-letters show", "dead-letters release", "cancel --campaign", "dead-letters replay", "resume --route",
+}  # fmt: skip
 
 
 def typed() -> list[str]:
